@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
+/*
+ * xbzrle: dirty-page tracking and delta streaming of userspace memory.
+ *
+ * open("/dev/xbzrle") makes a session. CREATE or REGISTER gives it regions,
+ * SYNC starts a round, read() or splice() takes the round's records and
+ * returns 0 at its end. docs/uapi.md is the reference.
+ *
+ * Every ioctl takes a pointer to one struct whose first member is its size as
+ * the caller knows it. A shorter struct than the kernel's is an older caller:
+ * what is missing counts as zero. A longer one is accepted if the tail the
+ * kernel does not know is zero, and refused with E2BIG otherwise. Unknown
+ * flags and non-zero reserved members are refused with EINVAL.
+ */
+#ifndef _UAPI_LINUX_XBZRLE_H
+#define _UAPI_LINUX_XBZRLE_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define XBZRLE_ABI_VERSION	1
+/* Bytes in a unit, the granule of records; independent of the page size. */
+#define XBZRLE_UNIT_SIZE	4096
+/* Longest region name in bytes, without a terminating NUL. */
+#define XBZRLE_NAME_MAX		255
+
+#define XBZRLE_IOC_TYPE		0xBE
+
+/**
+ * enum xbzrle_tracker - how a region learns of writes
+ * @XBZRLE_TRACKER_AUTO: the kernel picks one that misses nothing for this
+ *	memory, or refuses with EOPNOTSUPP
+ * @XBZRLE_TRACKER_OWNED: memory made by CREATE; never asked for in REGISTER
+ * @XBZRLE_TRACKER_PTE: page-table walk and write-protection of one mm
+ */
+enum xbzrle_tracker {
+	XBZRLE_TRACKER_AUTO	= 0,
+	XBZRLE_TRACKER_OWNED	= 1,
+	XBZRLE_TRACKER_PTE	= 2,
+};
+
+/**
+ * enum xbzrle_capture - how a round gets bytes that no longer change
+ * @XBZRLE_CAPTURE_AUTO: the kernel picks
+ * @XBZRLE_CAPTURE_COPY: each page is copied once before it is encoded
+ */
+enum xbzrle_capture {
+	XBZRLE_CAPTURE_AUTO	= 0,
+	XBZRLE_CAPTURE_COPY	= 1,
+};
+
+/* Bits of xbzrle_info.features. */
+#define XBZRLE_FEATURE_TRACKER_OWNED	(1ULL << 0)
+#define XBZRLE_FEATURE_TRACKER_PTE	(1ULL << 1)
+#define XBZRLE_FEATURE_CAPTURE_COPY	(1ULL << 2)
+
+/**
+ * struct xbzrle_info - what this kernel's xbzrle can do (XBZRLE_IOC_GET_INFO)
+ * @size: in: sizeof(struct xbzrle_info) of the caller
+ * @flags: in: must be 0
+ * @abi_version: out: XBZRLE_ABI_VERSION of the kernel
+ * @unit_size: out: bytes in a unit
+ * @features: out: XBZRLE_FEATURE_* bits
+ * @max_regions: out: regions one session may hold
+ * @name_max: out: longest region name in bytes
+ * @max_region_length: out: longest region in bytes
+ * @max_cache: out: largest cache budget in bytes
+ */
+struct xbzrle_info {
+	__u32 size;
+	__u32 flags;
+	__u32 abi_version;
+	__u32 unit_size;
+	__aligned_u64 features;
+	__u32 max_regions;
+	__u32 name_max;
+	__aligned_u64 max_region_length;
+	__aligned_u64 max_cache;
+};
+
+/**
+ * struct xbzrle_create - make a region of owned memory (XBZRLE_IOC_CREATE)
+ * @size: in: sizeof(struct xbzrle_create) of the caller
+ * @flags: in: must be 0
+ * @length: in: bytes, a non-zero multiple of the page size
+ * @name: in: address of the name, which is @name_len bytes without a NUL
+ * @name_len: in: 1 to XBZRLE_NAME_MAX
+ * @region_id: out: names the region to this session
+ * @fd: out: region fd, close-on-exec, to mmap(MAP_SHARED) and fallocate()
+ * @reserved: in: must be 0
+ */
+struct xbzrle_create {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 length;
+	__aligned_u64 name;
+	__u32 name_len;
+	__u32 region_id;
+	__s32 fd;
+	__u32 reserved;
+};
+
+/**
+ * struct xbzrle_register - track memory that exists (XBZRLE_IOC_REGISTER)
+ * @size: in: sizeof(struct xbzrle_register) of the caller
+ * @flags: in: must be 0
+ * @addr: in: first address, a multiple of the page size
+ * @length: in: bytes, a non-zero multiple of the page size
+ * @name: in: address of the name, which is @name_len bytes without a NUL
+ * @name_len: in: 1 to XBZRLE_NAME_MAX
+ * @pid: in: owner of the memory in the caller's pid namespace, 0 for the
+ *	caller itself; another process needs CAP_SYS_PTRACE in the user
+ *	namespace of its mm
+ * @tracker: in/out: enum xbzrle_tracker, never AUTO on return
+ * @capture: in/out: enum xbzrle_capture, never AUTO on return
+ * @region_id: out: names the region to this session
+ * @reserved: in: must be 0
+ * @error_addr: out: with EFAULT and EOPNOTSUPP the first address that was
+ *	refused; written although the call fails
+ */
+struct xbzrle_register {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 addr;
+	__aligned_u64 length;
+	__aligned_u64 name;
+	__u32 name_len;
+	__s32 pid;
+	__u32 tracker;
+	__u32 capture;
+	__u32 region_id;
+	__u32 reserved;
+	__aligned_u64 error_addr;
+};
+
+/**
+ * struct xbzrle_unregister - drop one region (XBZRLE_IOC_UNREGISTER)
+ * @size: in: sizeof(struct xbzrle_unregister) of the caller
+ * @flags: in: must be 0
+ * @region_id: in: as CREATE or REGISTER gave it
+ * @reserved: in: must be 0
+ *
+ * What a running round still had to send of the region is dropped. Owned
+ * memory stays mapped where it is mapped; it is no longer tracked.
+ */
+struct xbzrle_unregister {
+	__u32 size;
+	__u32 flags;
+	__u32 region_id;
+	__u32 reserved;
+};
+
+/**
+ * struct xbzrle_set_cache - set the budget for bases (XBZRLE_IOC_SET_CACHE)
+ * @size: in: sizeof(struct xbzrle_set_cache) of the caller
+ * @flags: in: must be 0
+ * @bytes: in: budget, rounded down to whole pages; 0 keeps no bases. Growing
+ *	keeps what is held, shrinking evicts the coldest.
+ */
+struct xbzrle_set_cache {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 bytes;
+};
+
+/* Last round: no bases are kept. Only a FULL round may follow. */
+#define XBZRLE_SYNC_FINAL	(1U << 0)
+/* Everything populated goes again, whole, to a receiver that has nothing. */
+#define XBZRLE_SYNC_FULL	(1U << 1)
+
+/**
+ * struct xbzrle_sync - start a round (XBZRLE_IOC_SYNC)
+ * @size: in: sizeof(struct xbzrle_sync) of the caller
+ * @flags: in: XBZRLE_SYNC_* bits
+ * @round: out: number of the round, from 1
+ * @dirty_pages: out: pages this round looks at
+ * @based_pages: out: those of them whose base is in the cache
+ * @expected_bytes: out: estimate of the round's stream bytes, from what pages
+ *	with and without a base came to in the rounds before
+ * @error_addr: out: with EFAULT and EOPNOTSUPP the first address that could
+ *	not be tracked any more; written although the call fails
+ * @error_region: out: with EFAULT, EOPNOTSUPP and ESRCH the id of the region
+ *	that ended, to be given to UNREGISTER; written although the call fails
+ * @reserved: in: must be 0
+ */
+struct xbzrle_sync {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 round;
+	__aligned_u64 dirty_pages;
+	__aligned_u64 based_pages;
+	__aligned_u64 expected_bytes;
+	__aligned_u64 error_addr;
+	__u32 error_region;
+	__u32 reserved;
+};
+
+/**
+ * struct xbzrle_stats - counters since open (XBZRLE_IOC_GET_STATS)
+ * @size: in: sizeof(struct xbzrle_stats) of the caller
+ * @flags: in: must be 0
+ * @rounds: out: rounds started
+ * @pages: out: pages sent as XBZRLE records
+ * @bytes: out: bytes of XBZRLE records, headers included
+ * @cache_miss: out: pages looked up without a base, in rounds after the first
+ * @overflow: out: deltas not smaller than the page, which went whole
+ * @zero_pages: out: ZERO records
+ * @normal_pages: out: PAGE records
+ * @unchanged_pages: out: dirty pages equal to their base; nothing was sent
+ * @skipped_pages: out: overflowing pages sent whole without an attempt
+ * @stream_bytes: out: all bytes encoded, setup and EOS included
+ * @encoding_rate: out: uncompressed bytes per encoded byte of XBZRLE records,
+ *	in thousandths; 0 before the first
+ * @cache_bytes: out: the budget
+ * @cache_used: out: bytes held as bases now
+ * @cache_evicted: out: bases dropped to make room or to shrink
+ * @cache_refused: out: bases not admitted because every victim was hotter
+ * @dirty_pages: out: pages found dirty by harvests
+ * @pinned_pages: out: those of them kept dirty because somebody held the page
+ * @pending_pages: out: pages the running round has still to look at
+ * @round_left: out: 1 while a round has records or its EOS to read
+ */
+struct xbzrle_stats {
+	__u32 size;
+	__u32 flags;
+	__aligned_u64 rounds;
+	__aligned_u64 pages;
+	__aligned_u64 bytes;
+	__aligned_u64 cache_miss;
+	__aligned_u64 overflow;
+	__aligned_u64 zero_pages;
+	__aligned_u64 normal_pages;
+	__aligned_u64 unchanged_pages;
+	__aligned_u64 skipped_pages;
+	__aligned_u64 stream_bytes;
+	__aligned_u64 encoding_rate;
+	__aligned_u64 cache_bytes;
+	__aligned_u64 cache_used;
+	__aligned_u64 cache_evicted;
+	__aligned_u64 cache_refused;
+	__aligned_u64 dirty_pages;
+	__aligned_u64 pinned_pages;
+	__aligned_u64 pending_pages;
+	__aligned_u64 round_left;
+};
+
+#define XBZRLE_IOC_GET_INFO	_IO(XBZRLE_IOC_TYPE, 0x00)
+#define XBZRLE_IOC_CREATE	_IO(XBZRLE_IOC_TYPE, 0x01)
+#define XBZRLE_IOC_REGISTER	_IO(XBZRLE_IOC_TYPE, 0x02)
+#define XBZRLE_IOC_UNREGISTER	_IO(XBZRLE_IOC_TYPE, 0x03)
+#define XBZRLE_IOC_SET_CACHE	_IO(XBZRLE_IOC_TYPE, 0x04)
+#define XBZRLE_IOC_SYNC		_IO(XBZRLE_IOC_TYPE, 0x05)
+#define XBZRLE_IOC_GET_STATS	_IO(XBZRLE_IOC_TYPE, 0x06)
+
+#endif /* _UAPI_LINUX_XBZRLE_H */
