@@ -1,0 +1,498 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+/*
+ * Measures the codec on pages that change in different ways, against memcmp()
+ * and a naive byte loop.
+ *
+ * Every kind is measured on many pages, so that branches cannot be learnt by
+ * heart. The functions take turns, so that whatever disturbs the machine
+ * disturbs all of them, and the median over all turns counts. Instructions are
+ * counted by another program, which runs this one with --kind and --function.
+ */
+#include <argp.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <jansson.h>
+
+#include <xbzrle/codec.h>
+
+#include "kinds.h"
+#include "naive.h"
+
+#define NR_PAGES	32
+#define SEED		20240229
+/* A delta that is not smaller than its page is of no use. */
+#define DELTA_MAX	(PAGE_BYTES - 1)
+
+enum function {
+	ENCODE,
+	NAIVE,
+	MEMCMP,
+	DECODE,
+	NR_FUNCTIONS
+};
+
+static const char *const function_names[NR_FUNCTIONS] = {
+	[ENCODE] = "encode",
+	[NAIVE] = "naive",
+	[MEMCMP] = "memcmp",
+	[DECODE] = "decode",
+};
+
+struct page {
+	uint8_t base[PAGE_BYTES];
+	uint8_t page[PAGE_BYTES];
+	uint8_t same[PAGE_BYTES];	/* equals base, for memcmp() */
+	uint8_t target[PAGE_BYTES];	/* what the delta is applied to */
+	uint8_t delta[PAGE_BYTES];
+	ssize_t delta_len;
+};
+
+/* What is known of one kind. A value below 0 does not apply. */
+struct result {
+	double delta_bytes;
+	double ns[NR_FUNCTIONS];
+	double instructions[NR_FUNCTIONS];
+};
+
+struct options {
+	bool json;
+	unsigned int turns;
+	const char *instructions;
+	const struct kind *kind;
+	int function;
+};
+
+/* Where measured functions leave their results, so that they are called. */
+static volatile ssize_t sink;
+
+static void make_page(struct page *page, const struct kind *kind,
+		      uint64_t *random)
+{
+	size_t i;
+
+	for (i = 0; i < PAGE_BYTES; i++)
+		page->base[i] = random_next(random) >> 56;
+	memcpy(page->same, page->base, PAGE_BYTES);
+	memcpy(page->target, page->base, PAGE_BYTES);
+	memcpy(page->page, page->base, PAGE_BYTES);
+	kind->change(page->page, random);
+}
+
+static struct page *make_pages(const struct kind *kind)
+{
+	struct page *pages;
+	uint64_t random = SEED;
+	size_t i;
+
+	pages = calloc(NR_PAGES, sizeof(*pages));
+	if (!pages)
+		return NULL;
+	for (i = 0; i < NR_PAGES; i++)
+		make_page(&pages[i], kind, &random);
+	return pages;
+}
+
+/* Apart from make_pages(), because these calls must not count as measured. */
+static void make_deltas(struct page *pages)
+{
+	struct page *page;
+
+	for (page = pages; page < pages + NR_PAGES; page++)
+		page->delta_len = xbzrle_encode(page->base, page->page,
+						PAGE_BYTES, page->delta,
+						DELTA_MAX);
+}
+
+/* Pages that went whole or did not change have no delta. */
+static bool applies(const struct page *pages, int function)
+{
+	return function != DECODE || pages[0].delta_len > 0;
+}
+
+/* A function of its own, because an instruction counter is pointed at it. */
+static __attribute__((noinline)) int compare(const void *a, const void *b)
+{
+	int order = memcmp(a, b, PAGE_BYTES);
+
+	/* Keeps the call from becoming a jump, which would never return here. */
+	__asm__ volatile("" : "+r" (order));
+	return order;
+}
+
+static void call(struct page *page, int function)
+{
+	static uint8_t delta[DELTA_MAX];
+
+	switch (function) {
+	case ENCODE:
+		sink = xbzrle_encode(page->base, page->page, PAGE_BYTES,
+				     delta, sizeof(delta));
+		break;
+	case NAIVE:
+		sink = naive_encode(page->base, page->page, PAGE_BYTES,
+				    delta, sizeof(delta));
+		break;
+	case MEMCMP:
+		sink = compare(page->base, page->same);
+		break;
+	case DECODE:
+		sink = xbzrle_decode(page->delta, page->delta_len,
+				     page->target, PAGE_BYTES);
+		break;
+	}
+}
+
+static void call_all(struct page *pages, int function)
+{
+	size_t i;
+
+	for (i = 0; i < NR_PAGES; i++)
+		call(&pages[i], function);
+}
+
+static double ns_per_page(struct page *pages, int function)
+{
+	struct timespec from, to;
+
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	call_all(pages, function);
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	return ((to.tv_sec - from.tv_sec) * 1e9 + to.tv_nsec - from.tv_nsec) /
+	       NR_PAGES;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double median(double *values, size_t count)
+{
+	qsort(values, count, sizeof(*values), compare_doubles);
+	return values[count / 2];
+}
+
+static double mean_delta(const struct page *pages)
+{
+	double sum = 0;
+	size_t i;
+
+	for (i = 0; i < NR_PAGES; i++) {
+		if (pages[i].delta_len < 0)
+			return -1;
+		sum += pages[i].delta_len;
+	}
+	return sum / NR_PAGES;
+}
+
+/* Returns 0, or -1 without memory. */
+static int measure(const struct kind *kind, unsigned int turns,
+		   struct result *result)
+{
+	double *ns[NR_FUNCTIONS];
+	struct page *pages;
+	unsigned int turn;
+	double *all;
+	int f;
+
+	pages = make_pages(kind);
+	if (!pages)
+		return -1;
+	make_deltas(pages);
+	all = calloc((size_t)turns * NR_FUNCTIONS, sizeof(*all));
+	if (!all) {
+		free(pages);
+		return -1;
+	}
+	for (f = 0; f < NR_FUNCTIONS; f++)
+		ns[f] = all + (size_t)f * turns;
+
+	for (turn = 0; turn < turns; turn++)
+		for (f = 0; f < NR_FUNCTIONS; f++)
+			if (applies(pages, f))
+				ns[f][turn] = ns_per_page(pages, f);
+
+	result->delta_bytes = mean_delta(pages);
+	for (f = 0; f < NR_FUNCTIONS; f++) {
+		result->ns[f] = applies(pages, f) ? median(ns[f], turns) : -1;
+		result->instructions[f] = -1;
+	}
+	free(all);
+	free(pages);
+	return 0;
+}
+
+static const struct kind *find_kind(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < nr_kinds; i++)
+		if (!strcmp(kinds[i].name, name))
+			return &kinds[i];
+	return NULL;
+}
+
+static int find_function(const char *name)
+{
+	int f;
+
+	for (f = 0; f < NR_FUNCTIONS; f++)
+		if (!strcmp(function_names[f], name))
+			return f;
+	return -1;
+}
+
+/* Lines of "kind function instructions", the last one for all pages. */
+static int read_instructions(const char *path, struct result *results)
+{
+	char kind_name[32], function_name[32];
+	const struct kind *kind;
+	double instructions;
+	FILE *file;
+	int fields, f;
+
+	file = fopen(path, "r");
+	if (!file) {
+		fprintf(stderr, "bench: %s: %s\n", path, strerror(errno));
+		return -1;
+	}
+	while ((fields = fscanf(file, "%31s %31s %lf", kind_name,
+				function_name, &instructions)) == 3) {
+		kind = find_kind(kind_name);
+		f = find_function(function_name);
+		if (!kind || f < 0)
+			break;
+		results[kind - kinds].instructions[f] = instructions / NR_PAGES;
+	}
+	fclose(file);
+	if (fields != EOF) {
+		fprintf(stderr, "bench: %s: malformed\n", path);
+		return -1;
+	}
+	return 0;
+}
+
+static void print_cell(int width, int digits, double value)
+{
+	if (value < 0)
+		printf(" %*s", width, "-");
+	else
+		printf(" %*.*f", width, digits, value);
+}
+
+static double ratio(const double *values, int function)
+{
+	if (values[ENCODE] < 0 || values[function] <= 0)
+		return -1;
+	return values[ENCODE] / values[function];
+}
+
+static void print_table(const struct result *results)
+{
+	size_t i;
+	int f;
+
+	puts("Per page of 4096 bytes; encode/memcmp and encode/naive are ratios of time.");
+	puts("A delta of - is a page that goes whole.");
+	puts("");
+	printf("%-18s %7s %32s %17s %32s\n", "", "",
+	       "--------- nanoseconds ----------", "---- encode/ ----",
+	       "--------- instructions ---------");
+	printf("%-18s %7s", "page", "delta");
+	for (f = 0; f < NR_FUNCTIONS; f++)
+		printf(" %7s", function_names[f]);
+	printf("  %8s %7s ", "memcmp", "naive");
+	for (f = 0; f < NR_FUNCTIONS; f++)
+		printf(" %7s", function_names[f]);
+	puts("");
+
+	for (i = 0; i < nr_kinds; i++) {
+		const struct result *result = &results[i];
+
+		printf("%-18s", kinds[i].name);
+		print_cell(7, 0, result->delta_bytes);
+		for (f = 0; f < NR_FUNCTIONS; f++)
+			print_cell(7, 0, result->ns[f]);
+		print_cell(9, 2, ratio(result->ns, MEMCMP));
+		print_cell(7, 2, ratio(result->ns, NAIVE));
+		printf(" ");
+		for (f = 0; f < NR_FUNCTIONS; f++)
+			print_cell(7, 0, result->instructions[f]);
+		puts("");
+	}
+}
+
+static json_t *json_number(double value)
+{
+	return value < 0 ? json_null() : json_real(value);
+}
+
+static json_t *json_functions(const double *values)
+{
+	json_t *object = json_object();
+	int f;
+
+	for (f = 0; f < NR_FUNCTIONS; f++)
+		json_object_set_new(object, function_names[f],
+				    json_number(values[f]));
+	return object;
+}
+
+static int print_json(const struct result *results)
+{
+	json_t *pages = json_array();
+	json_t *root = json_pack("{s:i, s:o}", "page_bytes", PAGE_BYTES,
+				 "pages", pages);
+	size_t i;
+	int ret;
+
+	for (i = 0; i < nr_kinds; i++) {
+		const struct result *result = &results[i];
+
+		json_array_append_new(pages, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}",
+			"kind", kinds[i].name,
+			"delta_bytes", json_number(result->delta_bytes),
+			"ns", json_functions(result->ns),
+			"instructions", json_functions(result->instructions),
+			"encode_to_memcmp", json_number(ratio(result->ns, MEMCMP)),
+			"encode_to_naive", json_number(ratio(result->ns, NAIVE))));
+	}
+	ret = json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+	json_decref(root);
+	puts("");
+	return ret;
+}
+
+static void print_kinds(void)
+{
+	size_t i;
+
+	for (i = 0; i < nr_kinds; i++)
+		puts(kinds[i].name);
+}
+
+enum {
+	OPT_LIST = 256,
+	OPT_KIND,
+	OPT_FUNCTION,
+	OPT_INSTRUCTIONS,
+};
+
+static const struct argp_option argp_options[] = {
+	{ "json", 'j', NULL, 0, "print JSON instead of a table", 0 },
+	{ "turns", 't', "N", 0, "turns to take the median of (default 201)", 0 },
+	{ "instructions", OPT_INSTRUCTIONS, "FILE", 0,
+	  "add counted instructions from lines of \"kind function count\"", 0 },
+	{ "list", OPT_LIST, NULL, 0, "print the kinds of pages", 0 },
+	{ "kind", OPT_KIND, "KIND", 0,
+	  "measure nothing, only call --function on pages of this kind", 0 },
+	{ "function", OPT_FUNCTION, "NAME", 0,
+	  "encode, naive, memcmp or decode", 0 },
+	{ 0 }
+};
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+	struct options *options = state->input;
+	char *end;
+	unsigned long turns;
+
+	switch (key) {
+	case 'j':
+		options->json = true;
+		return 0;
+	case 't':
+		turns = strtoul(arg, &end, 10);
+		if (*end || !turns || turns > 1000000)
+			argp_error(state, "bad number of turns: %s", arg);
+		options->turns = turns;
+		return 0;
+	case OPT_INSTRUCTIONS:
+		options->instructions = arg;
+		return 0;
+	case OPT_LIST:
+		print_kinds();
+		exit(0);
+	case OPT_KIND:
+		options->kind = find_kind(arg);
+		if (!options->kind)
+			argp_error(state, "unknown kind: %s", arg);
+		return 0;
+	case OPT_FUNCTION:
+		options->function = find_function(arg);
+		if (options->function < 0)
+			argp_error(state, "unknown function: %s", arg);
+		return 0;
+	case ARGP_KEY_END:
+		if (!options->kind != (options->function < 0))
+			argp_error(state, "--kind and --function go together");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp argp = {
+	.options = argp_options,
+	.parser = parse_option,
+	.doc = "Measure the xbzrle codec.",
+};
+
+static int call_only(const struct options *options)
+{
+	struct page *pages = make_pages(options->kind);
+
+	if (!pages)
+		return -1;
+	if (options->function == DECODE)
+		make_deltas(pages);
+	if (applies(pages, options->function))
+		call_all(pages, options->function);
+	free(pages);
+	return 0;
+}
+
+static int measure_all(const struct options *options)
+{
+	struct result *results = calloc(nr_kinds, sizeof(*results));
+	int ret = results ? 0 : -1;
+	size_t i;
+
+	for (i = 0; i < nr_kinds && !ret; i++)
+		ret = measure(&kinds[i], options->turns, &results[i]);
+	if (ret) {
+		fputs("bench: out of memory\n", stderr);
+		goto free_results;
+	}
+	if (options->instructions)
+		ret = read_instructions(options->instructions, results);
+	if (ret)
+		goto free_results;
+
+	if (options->json)
+		ret = print_json(results);
+	else
+		print_table(results);
+
+free_results:
+	free(results);
+	return ret;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { .turns = 201, .function = -1 };
+	int ret;
+
+	if (argp_parse(&argp, argc, argv, 0, NULL, &options))
+		return EXIT_FAILURE;
+	ret = options.kind ? call_only(&options) : measure_all(&options);
+	return ret ? EXIT_FAILURE : EXIT_SUCCESS;
+}
