@@ -11,75 +11,89 @@
 #ifdef __KERNEL__
 #include <linux/bitops.h>
 #include <linux/compiler.h>
-#include <linux/kernel.h>
 #include <linux/string.h>
 #include <asm/byteorder.h>
 #else
 #include <endian.h>
+#include <stdbool.h>
 #include <string.h>
+#include <linux/types.h>
 
-typedef uint8_t u8;
-typedef uint64_t u64;
+typedef __u8 u8;
+typedef __u64 u64;
 
-#define __packed	__attribute__((packed))
 #define le64_to_cpu	le64toh
 #define likely(x)	__builtin_expect(!!(x), 1)
-#define __ffs64		__builtin_ctzll
+#define __ffs64(x)	((unsigned int)__builtin_ctzll(x))
 #endif
 
 /* Bytes whose differences fit the bits of one u64. */
 #define BLOCK		64
 #define WORD		sizeof(u64)
 
+/*
+ * Most that the runs which begin and end in one block can take: a pair of
+ * lengths for every second byte, the first zrun's in two bytes, and literals.
+ */
+#define BLOCK_DELTA_MAX	(BLOCK / 2 * 2 + 1 + BLOCK)
+
 /* Longest run whose length is one byte. */
 #define SHORT_RUN	0x7f
 
-/* A u64 at any address. */
-struct word {
-	u64 bits;
-} __packed __attribute__((may_alias));
-
 static inline u64 load(const u8 *from)
 {
-	return ((const struct word *)from)->bits;
+	u64 word;
+
+	memcpy(&word, from, WORD);
+	return word;
 }
 
-static inline void store(u8 *to, u64 bits)
+static inline void store(u8 *to, u64 word)
 {
-	((struct word *)to)->bits = bits;
+	memcpy(to, &word, WORD);
 }
 
-static inline int block_equal(const u8 *a, const u8 *b)
+static inline u64 word_diff(const u8 *a, const u8 *b)
 {
-	u64 diff = 0;
-	size_t i;
-
-	for (i = 0; i < BLOCK; i += WORD)
-		diff |= load(a + i) ^ load(b + i);
-	return !diff;
+	return load(a) ^ load(b);
 }
 
-/* One bit per byte of a block, bit 0 for the first; set where they differ. */
-static inline u64 block_diff(const u8 *a, const u8 *b)
+/* Unrolled by hand: the kernel's compiler flags do not. */
+static inline bool block_equal(const u8 *a, const u8 *b)
+{
+	return !(word_diff(a, b) | word_diff(a + 8, b + 8) |
+		 word_diff(a + 16, b + 16) | word_diff(a + 24, b + 24) |
+		 word_diff(a + 32, b + 32) | word_diff(a + 40, b + 40) |
+		 word_diff(a + 48, b + 48) | word_diff(a + 56, b + 56));
+}
+
+/* One bit per byte of a word, bit 0 for the first; set where they differ. */
+static inline u64 word_mask(const u8 *a, const u8 *b)
 {
 	const u64 low = 0x7f7f7f7f7f7f7f7full;
 	/* Moves the top bit of byte i to bit 56 + i; no two sums collide. */
 	const u64 gather = 0x0002040810204081ull;
-	u64 mask = 0;
-	size_t i;
+	u64 diff = le64_to_cpu(word_diff(a, b));
 
-	for (i = 0; i < BLOCK; i += WORD) {
-		u64 diff = le64_to_cpu(load(a + i) ^ load(b + i));
+	/* The top bit of each byte that is not zero. */
+	diff = (((diff & low) + low) | diff) & ~low;
+	return diff * gather >> 56;
+}
 
-		/* The top bit of each byte that is not zero. */
-		diff = (((diff & low) + low) | diff) & ~low;
-		mask |= (diff * gather >> 56) << i;
-	}
-	return mask;
+static inline u64 block_mask(const u8 *a, const u8 *b)
+{
+	return word_mask(a, b) |
+	       word_mask(a + 8, b + 8) << 8 |
+	       word_mask(a + 16, b + 16) << 16 |
+	       word_mask(a + 24, b + 24) << 24 |
+	       word_mask(a + 32, b + 32) << 32 |
+	       word_mask(a + 40, b + 40) << 40 |
+	       word_mask(a + 48, b + 48) << 48 |
+	       word_mask(a + 56, b + 56) << 56;
 }
 
 /* The same for the bytes after the last whole block. */
-static u64 tail_diff(const u8 *a, const u8 *b, size_t len)
+static u64 tail_mask(const u8 *a, const u8 *b, size_t len)
 {
 	u64 mask = 0;
 	size_t i;
@@ -111,18 +125,26 @@ static u8 *put_length(u8 *out, size_t length)
 	return out;
 }
 
-/* Append a zrun of @equal and the nzrun @bytes; NULL if they do not fit. */
-static u8 *put_runs(u8 *out, const u8 *end, size_t equal,
-		    const u8 *bytes, size_t count)
+/*
+ * Append the zrun from @equal to @start and the nzrun from there to @stop.
+ * NULL if they do not fit.
+ */
+static u8 *put_runs(u8 *out, const u8 *end, const u8 *equal,
+		    const u8 *start, const u8 *stop)
 {
-	size_t need = 2 + (equal > SHORT_RUN) + (count > SHORT_RUN) + count;
+	size_t zrun = start - equal, nzrun = stop - start;
+	size_t need = 2 + nzrun;
 
-	if ((size_t)(end - out) < need)
+	if (zrun > SHORT_RUN)
+		need++;
+	if (nzrun > SHORT_RUN)
+		need++;
+	if (need > (size_t)(end - out))
 		return NULL;
-	out = put_length(out, equal);
-	out = put_length(out, count);
-	copy(out, bytes, count);
-	return out + count;
+	out = put_length(out, zrun);
+	out = put_length(out, nzrun);
+	copy(out, start, nzrun);
+	return out + nzrun;
 }
 
 /**
@@ -149,66 +171,74 @@ ssize_t xbzrle_encode(const void *base, const void *page, size_t len,
 	const u8 *old = base, *new = page;
 	u8 *out = dst;
 	const u8 *end = out + dst_len;
-	size_t pos, done = 0, start = 0;
+	/* Where the last zrun began, and the nzrun after it if one is open. */
+	const u8 *equal = new, *start = new;
+	size_t pos;
 	u64 open = 0;
 
 	if (!base || !page || !dst || !len || len > XBZRLE_CODEC_MAX)
 		return -EINVAL;
 
-	for (pos = 0; pos < len; pos += BLOCK) {
+	for (pos = 0; pos < len; pos += BLOCK, old += BLOCK, new += BLOCK) {
 		u64 mask, before, starts, stops;
+		size_t word_runs;
 
 		if (len - pos < BLOCK)
-			mask = tail_diff(old + pos, new + pos, len - pos);
-		else if (!open && block_equal(old + pos, new + pos))
+			mask = tail_mask(old, new, len - pos);
+		else if (!open && block_equal(old, new))
 			continue;
 		else
-			mask = block_diff(old + pos, new + pos);
+			mask = block_mask(old, new);
 
 		before = mask << 1 | open;
 		starts = mask & ~before;
 		stops = ~mask & before;
 
 		if (open && stops) {
-			size_t stop = pos + __ffs64(stops);
+			const u8 *stop = new + __ffs64(stops);
 
-			out = put_runs(out, end, start - done, new + start,
-				       stop - start);
+			out = put_runs(out, end, equal, start, stop);
 			if (!out)
 				return -ENOSPC;
-			done = stop;
+			equal = stop;
 			stops &= stops - 1;
 		}
 		open = mask >> 63;
 
+		/*
+		 * Literals of up to a word are copied as one word where neither
+		 * side can end within it; what is too much is overwritten by
+		 * the runs that follow.
+		 */
+		word_runs = 0;
+		if (len - pos >= BLOCK + WORD &&
+		    (size_t)(end - out) >= BLOCK_DELTA_MAX + WORD)
+			word_runs = WORD;
+
 		for (; stops; stops &= stops - 1, starts &= starts - 1) {
-			size_t equal, count;
+			size_t first = __ffs64(starts), last = __ffs64(stops);
+			size_t zrun, nzrun = last - first;
 
-			start = pos + __ffs64(starts);
-			equal = start - done;
-			done = pos + __ffs64(stops);
-			count = done - start;
-
-			/* Store a whole word; the next runs overwrite the rest. */
-			if (likely(equal <= SHORT_RUN && count <= WORD &&
-				   len - start >= WORD &&
-				   (size_t)(end - out) >= 2 + WORD)) {
-				out[0] = equal;
-				out[1] = count;
-				store(out + 2, load(new + start));
-				out += 2 + count;
-				continue;
+			start = new + first;
+			zrun = start - equal;
+			if (likely(nzrun <= word_runs && zrun <= SHORT_RUN)) {
+				out[0] = zrun;
+				out[1] = nzrun;
+				store(out + 2, load(start));
+				out += 2 + nzrun;
+			} else {
+				out = put_runs(out, end, equal, start, new + last);
+				if (!out)
+					return -ENOSPC;
 			}
-			out = put_runs(out, end, equal, new + start, count);
-			if (!out)
-				return -ENOSPC;
+			equal = new + last;
 		}
 		if (starts)
-			start = pos + __ffs64(starts);
+			start = new + __ffs64(starts);
 	}
 
 	if (open) {
-		out = put_runs(out, end, start - done, new + start, len - start);
+		out = put_runs(out, end, equal, start, (const u8 *)page + len);
 		if (!out)
 			return -ENOSPC;
 	}
@@ -216,7 +246,7 @@ ssize_t xbzrle_encode(const void *base, const void *page, size_t len,
 }
 
 /* A length at @in; NULL if it is malformed or nothing can follow it. */
-static const u8 *get_length(const u8 *in, const u8 *end, size_t *length)
+static inline const u8 *get_length(const u8 *in, const u8 *end, size_t *length)
 {
 	if (end - in < 2)
 		return NULL;

@@ -36,13 +36,6 @@ enum function {
 	NR_FUNCTIONS
 };
 
-static const char *const function_names[NR_FUNCTIONS] = {
-	[ENCODE] = "encode",
-	[NAIVE] = "naive",
-	[MEMCMP] = "memcmp",
-	[DECODE] = "decode",
-};
-
 struct page {
 	uint8_t base[PAGE_BYTES];
 	uint8_t page[PAGE_BYTES];
@@ -66,9 +59,6 @@ struct options {
 	const struct kind *kind;
 	int function;
 };
-
-/* Where measured functions leave their results, so that they are called. */
-static volatile ssize_t sink;
 
 static void make_page(struct page *page, const struct kind *kind,
 		      uint64_t *random)
@@ -114,45 +104,48 @@ static bool applies(const struct page *pages, int function)
 	return function != DECODE || pages[0].delta_len > 0;
 }
 
-/* A function of its own, because an instruction counter is pointed at it. */
-static __attribute__((noinline)) int compare(const void *a, const void *b)
-{
-	int order = memcmp(a, b, PAGE_BYTES);
+static uint8_t delta[DELTA_MAX];
 
-	/* Keeps the call from becoming a jump, which would never return here. */
-	__asm__ volatile("" : "+r" (order));
-	return order;
+static void call_encode(struct page *page)
+{
+	xbzrle_encode(page->base, page->page, PAGE_BYTES, delta, sizeof(delta));
 }
 
-static void call(struct page *page, int function)
+static void call_naive(struct page *page)
 {
-	static uint8_t delta[DELTA_MAX];
-
-	switch (function) {
-	case ENCODE:
-		sink = xbzrle_encode(page->base, page->page, PAGE_BYTES,
-				     delta, sizeof(delta));
-		break;
-	case NAIVE:
-		sink = naive_encode(page->base, page->page, PAGE_BYTES,
-				    delta, sizeof(delta));
-		break;
-	case MEMCMP:
-		sink = compare(page->base, page->same);
-		break;
-	case DECODE:
-		sink = xbzrle_decode(page->delta, page->delta_len,
-				     page->target, PAGE_BYTES);
-		break;
-	}
+	naive_encode(page->base, page->page, PAGE_BYTES, delta, sizeof(delta));
 }
+
+/* The instruction counter is pointed at this one, not into the C library. */
+static void call_memcmp(struct page *page)
+{
+	int order = memcmp(page->base, page->same, PAGE_BYTES);
+
+	/* The compiler must not see that nobody wants to know. */
+	__asm__ volatile("" : : "r" (order));
+}
+
+static void call_decode(struct page *page)
+{
+	xbzrle_decode(page->delta, page->delta_len, page->target, PAGE_BYTES);
+}
+
+static const struct {
+	const char *name;
+	void (*call)(struct page *page);
+} functions[NR_FUNCTIONS] = {
+	[ENCODE] = { "encode", call_encode },
+	[NAIVE] = { "naive", call_naive },
+	[MEMCMP] = { "memcmp", call_memcmp },
+	[DECODE] = { "decode", call_decode },
+};
 
 static void call_all(struct page *pages, int function)
 {
 	size_t i;
 
 	for (i = 0; i < NR_PAGES; i++)
-		call(&pages[i], function);
+		functions[function].call(&pages[i]);
 }
 
 static double ns_per_page(struct page *pages, int function)
@@ -233,7 +226,7 @@ static const struct kind *find_kind(const char *name)
 {
 	size_t i;
 
-	for (i = 0; i < nr_kinds; i++)
+	for (i = 0; i < NR_KINDS; i++)
 		if (!strcmp(kinds[i].name, name))
 			return &kinds[i];
 	return NULL;
@@ -244,7 +237,7 @@ static int find_function(const char *name)
 	int f;
 
 	for (f = 0; f < NR_FUNCTIONS; f++)
-		if (!strcmp(function_names[f], name))
+		if (!strcmp(functions[f].name, name))
 			return f;
 	return -1;
 }
@@ -299,7 +292,7 @@ static void print_table(const struct result *results)
 	size_t i;
 	int f;
 
-	puts("Per page of 4096 bytes; encode/memcmp and encode/naive are ratios of time.");
+	puts("Per page of 4096 bytes. Ratios are of nanoseconds.");
 	puts("A delta of - is a page that goes whole.");
 	puts("");
 	printf("%-18s %7s %32s %17s %32s\n", "", "",
@@ -307,13 +300,13 @@ static void print_table(const struct result *results)
 	       "--------- instructions ---------");
 	printf("%-18s %7s", "page", "delta");
 	for (f = 0; f < NR_FUNCTIONS; f++)
-		printf(" %7s", function_names[f]);
+		printf(" %7s", functions[f].name);
 	printf("  %8s %7s ", "memcmp", "naive");
 	for (f = 0; f < NR_FUNCTIONS; f++)
-		printf(" %7s", function_names[f]);
+		printf(" %7s", functions[f].name);
 	puts("");
 
-	for (i = 0; i < nr_kinds; i++) {
+	for (i = 0; i < NR_KINDS; i++) {
 		const struct result *result = &results[i];
 
 		printf("%-18s", kinds[i].name);
@@ -340,30 +333,36 @@ static json_t *json_functions(const double *values)
 	int f;
 
 	for (f = 0; f < NR_FUNCTIONS; f++)
-		json_object_set_new(object, function_names[f],
+		json_object_set_new(object, functions[f].name,
 				    json_number(values[f]));
 	return object;
+}
+
+static json_t *json_result(const char *kind, const struct result *result)
+{
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}",
+			 "kind", kind,
+			 "delta_bytes", json_number(result->delta_bytes),
+			 "ns", json_functions(result->ns),
+			 "encode_to_memcmp",
+			 json_number(ratio(result->ns, MEMCMP)),
+			 "encode_to_naive",
+			 json_number(ratio(result->ns, NAIVE)),
+			 "instructions", json_functions(result->instructions));
 }
 
 static int print_json(const struct result *results)
 {
 	json_t *pages = json_array();
-	json_t *root = json_pack("{s:i, s:o}", "page_bytes", PAGE_BYTES,
-				 "pages", pages);
+	json_t *root;
 	size_t i;
 	int ret;
 
-	for (i = 0; i < nr_kinds; i++) {
-		const struct result *result = &results[i];
-
-		json_array_append_new(pages, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}",
-			"kind", kinds[i].name,
-			"delta_bytes", json_number(result->delta_bytes),
-			"ns", json_functions(result->ns),
-			"instructions", json_functions(result->instructions),
-			"encode_to_memcmp", json_number(ratio(result->ns, MEMCMP)),
-			"encode_to_naive", json_number(ratio(result->ns, NAIVE))));
-	}
+	for (i = 0; i < NR_KINDS; i++)
+		json_array_append_new(pages,
+				      json_result(kinds[i].name, &results[i]));
+	root = json_pack("{s:i, s:o}", "page_bytes", PAGE_BYTES,
+			 "pages", pages);
 	ret = json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 	json_decref(root);
 	puts("");
@@ -374,7 +373,7 @@ static void print_kinds(void)
 {
 	size_t i;
 
-	for (i = 0; i < nr_kinds; i++)
+	for (i = 0; i < NR_KINDS; i++)
 		puts(kinds[i].name);
 }
 
@@ -431,7 +430,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 			argp_error(state, "unknown function: %s", arg);
 		return 0;
 	case ARGP_KEY_END:
-		if (!options->kind != (options->function < 0))
+		if (options->kind ? options->function < 0 :
+				    options->function >= 0)
 			argp_error(state, "--kind and --function go together");
 		return 0;
 	default:
@@ -461,29 +461,21 @@ static int call_only(const struct options *options)
 
 static int measure_all(const struct options *options)
 {
-	struct result *results = calloc(nr_kinds, sizeof(*results));
-	int ret = results ? 0 : -1;
+	static struct result results[NR_KINDS];
 	size_t i;
 
-	for (i = 0; i < nr_kinds && !ret; i++)
-		ret = measure(&kinds[i], options->turns, &results[i]);
-	if (ret) {
-		fputs("bench: out of memory\n", stderr);
-		goto free_results;
-	}
-	if (options->instructions)
-		ret = read_instructions(options->instructions, results);
-	if (ret)
-		goto free_results;
-
+	for (i = 0; i < NR_KINDS; i++)
+		if (measure(&kinds[i], options->turns, &results[i])) {
+			fputs("bench: out of memory\n", stderr);
+			return -1;
+		}
+	if (options->instructions &&
+	    read_instructions(options->instructions, results))
+		return -1;
 	if (options->json)
-		ret = print_json(results);
-	else
-		print_table(results);
-
-free_results:
-	free(results);
-	return ret;
+		return print_json(results);
+	print_table(results);
+	return 0;
 }
 
 int main(int argc, char **argv)

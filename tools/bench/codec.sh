@@ -36,7 +36,7 @@ symbol()
 	encode)	echo xbzrle_encode ;;
 	decode)	echo xbzrle_decode ;;
 	naive)	echo naive_encode ;;
-	memcmp)	echo compare ;;
+	memcmp)	echo call_memcmp ;;
 	esac
 }
 

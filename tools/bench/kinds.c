@@ -106,7 +106,7 @@ static void change_counters(uint8_t *page, uint64_t *random)
 	}
 }
 
-const struct kind kinds[] = {
+const struct kind kinds[NR_KINDS] = {
 	{ "identical", change_nothing },
 	{ "1-byte", change_one_byte },
 	{ "10-words", change_10_words },
@@ -117,4 +117,3 @@ const struct kind kinds[] = {
 	{ "all-changed", change_all },
 	{ "counters", change_counters },
 };
-const size_t nr_kinds = sizeof(kinds) / sizeof(kinds[0]);

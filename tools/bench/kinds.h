@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #define PAGE_BYTES	4096
+#define NR_KINDS	9
 
 /**
  * struct kind - one way in which a page changes
@@ -17,8 +18,7 @@ struct kind {
 	void (*change)(uint8_t *page, uint64_t *random);
 };
 
-extern const struct kind kinds[];
-extern const size_t nr_kinds;
+extern const struct kind kinds[NR_KINDS];
 
 uint64_t random_next(uint64_t *random);
 

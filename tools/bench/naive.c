@@ -29,7 +29,7 @@ ssize_t naive_encode(const void *base, const void *page, size_t len,
 	size_t i = 0, used = 0;
 
 	for (;;) {
-		size_t start = i, equal, count;
+		size_t start = i, equal, count, need;
 
 		while (i < len && old[i] == new[i])
 			i++;
@@ -42,8 +42,12 @@ ssize_t naive_encode(const void *base, const void *page, size_t len,
 			i++;
 		count = i - start;
 
-		if (dst_len - used < count + 4 &&
-		    dst_len - used < 2 + (equal > 127) + (count > 127) + count)
+		need = 2 + count;
+		if (equal > 127)
+			need++;
+		if (count > 127)
+			need++;
+		if (need > dst_len - used)
 			return -ENOSPC;
 		if (equal > 127) {
 			out[used++] = equal | 0x80;
