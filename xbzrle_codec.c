@@ -32,10 +32,10 @@ typedef __u64 u64;
 #define WORD		sizeof(u64)
 
 /*
- * Most that the runs which begin and end in one block can take: a pair of
- * lengths for every second byte, the first zrun's in two bytes, and literals.
+ * Most that the runs which begin and end in one block can take: two lengths
+ * and a literal for every two bytes, and one byte more for the first zrun.
  */
-#define BLOCK_DELTA_MAX	(BLOCK / 2 * 2 + 1 + BLOCK)
+#define BLOCK_DELTA_MAX	(BLOCK / 2 * 3 + 1)
 
 /* Longest run whose length is one byte. */
 #define SHORT_RUN	0x7f
@@ -168,18 +168,20 @@ static u8 *put_runs(u8 *out, const u8 *end, const u8 *equal,
 ssize_t xbzrle_encode(const void *base, const void *page, size_t len,
 		      void *dst, size_t dst_len)
 {
-	const u8 *old = base, *new = page;
-	u8 *out = dst;
-	const u8 *end = out + dst_len;
 	/* Where the last zrun began, and the nzrun after it if one is open. */
-	const u8 *equal = new, *start = new;
-	size_t pos;
+	const u8 *equal = page, *start = page;
+	const u8 *end;
+	u8 *out = dst;
 	u64 open = 0;
+	size_t pos;
 
 	if (!base || !page || !dst || !len || len > XBZRLE_CODEC_MAX)
 		return -EINVAL;
+	end = out + dst_len;
 
-	for (pos = 0; pos < len; pos += BLOCK, old += BLOCK, new += BLOCK) {
+	for (pos = 0; pos < len; pos += BLOCK) {
+		const u8 *old = (const u8 *)base + pos;
+		const u8 *new = (const u8 *)page + pos;
 		u64 mask, before, starts, stops;
 		size_t word_runs;
 
