@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# For people. The kernel's build reads Kbuild instead.
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+BUILD ?= $(CURDIR)/build
+# Left to their scripts' defaults unless given: torture.
+SECONDS ?=
+SEED ?=
+
+TOOLS := lib xbzrle example
+export BUILD
+
+all: module tools
+
+help:
+	@echo 'all        the module for the running kernel, and the tools'
+	@echo 'module     the module; KDIR=DIR for another kernel'
+	@echo 'tools      the tool, its library and the example, into build/'
+	@echo 'load       load the module'
+	@echo 'unload     unload it'
+	@echo 'demo       migrate a busy redis-server in a VM'
+	@echo 'check      everything below but bench and torture, and the demo'
+	@echo 'lint       checkpatch, sparse, kernel-doc, shellcheck, mandoc'
+	@echo 'kunit      the KUnit suites, in a user-mode Linux'
+	@echo 'selftest   the tests that run in a VM with the module'
+	@echo 'torture    random tracking test; SECONDS=N SEED=N'
+	@echo 'bench      costs of the codec and of a round'
+	@echo 'clean      what was built here; not the cache folder'
+
+module:
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+
+tools: $(TOOLS:%=tool-%)
+
+tool-%:
+	$(MAKE) -C tools/$* all
+
+tool-xbzrle tool-example: tool-lib
+
+load:
+	insmod xbzrle.ko
+
+unload:
+	rmmod xbzrle
+
+check:
+	tools/check
+
+demo:
+	tools/demo/run
+
+lint:
+	tools/lint
+
+kunit:
+	tools/kunit
+
+selftest:
+	tools/selftests/run-in-vm
+
+torture:
+	tools/selftests/run-in-vm torture $(SECONDS) $(SEED)
+
+bench:
+	tools/bench/run
+
+clean:
+	if [ -d $(KDIR) ]; then $(MAKE) -C $(KDIR) M=$(CURDIR) clean; fi
+	rm -rf $(BUILD)
+
+.PHONY: all help module tools load unload check demo lint kunit selftest \
+	torture bench clean $(TOOLS:%=tool-%)
