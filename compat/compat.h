@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The code is written for the newest kernel. What older ones lack is filled in
+ * here, under the newer name, and nothing else checks a kernel version.
+ */
+#ifndef _XBZRLE_COMPAT_H
+#define _XBZRLE_COMPAT_H
+
+#include <linux/err.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/shmem_fs.h>
+#include <linux/version.h>
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+/* "mm: introduce vma->vm_flags wrapper functions" */
+static inline void vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags)
+{
+	mmap_assert_write_locked(vma->vm_mm);
+	vma->vm_flags |= flags;
+}
+
+static inline void vm_flags_clear(struct vm_area_struct *vma, vm_flags_t flags)
+{
+	mmap_assert_write_locked(vma->vm_mm);
+	vma->vm_flags &= ~flags;
+}
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)
+/* "mm: return an ERR_PTR from __filemap_get_folio" */
+static inline struct folio *
+xbzrle_filemap_get_folio(struct address_space *mapping, pgoff_t index)
+{
+	struct folio *folio = filemap_get_folio(mapping, index);
+
+	return folio ?: ERR_PTR(-ENOENT);
+}
+
+#define filemap_get_folio(mapping, index) \
+	xbzrle_filemap_get_folio(mapping, index)
+
+/* "shmem: add shmem_read_folio() and shmem_read_folio_gfp()" */
+static inline struct folio *shmem_read_folio(struct address_space *mapping,
+					     pgoff_t index)
+{
+	struct page *page = shmem_read_mapping_page(mapping, index);
+
+	return IS_ERR(page) ? ERR_CAST(page) : page_folio(page);
+}
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+/* "mm/gup: remove vmas parameter from get_user_pages_remote()" */
+#define get_user_pages_remote(mm, start, nr, flags, pages, locked) \
+	(get_user_pages_remote)(mm, start, nr, flags, pages, NULL, locked)
+
+/* "splice: Rename direct_splice_read() to copy_splice_read()" */
+#define copy_splice_read generic_file_splice_read
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
+/* "mm: track mapcount of large folios in single value", inline since then */
+static inline int xbzrle_folio_mapcount(struct folio *folio)
+{
+	long i, nr = folio_nr_pages(folio);
+	int count = 0;
+
+	for (i = 0; i < nr; i++)
+		count += page_mapcount(folio_page(folio, i));
+	/* A mapping of the whole counts for each page, but is one reference. */
+	if (nr > 1)
+		count -= folio_entire_mapcount(folio) * (nr - 1);
+	return count;
+}
+
+#define folio_mapcount(folio) xbzrle_folio_mapcount(folio)
+#endif
+
+/*
+ * A TLB flush for a module. On x86 the one that every module could call was
+ * taken away by "x86: Restrict KVM-induced symbol exports to KVM modules".
+ */
+#if defined(CONFIG_X86_64) && !defined(CONFIG_UML) && \
+	LINUX_VERSION_CODE < KERNEL_VERSION(6, 19, 0)
+#include <asm/tlbflush.h>
+
+static inline void xbzrle_flush_tlb_local(void *unused)
+{
+	__flush_tlb_all();
+}
+
+/*
+ * On every CPU and for every address space: a CPU that ran @mm earlier may
+ * keep its entries under a PCID of theirs, and trusts them when it comes back
+ * because nothing told it otherwise.
+ */
+static inline void xbzrle_flush_tlb_mm(struct mm_struct *mm)
+{
+	on_each_cpu(xbzrle_flush_tlb_local, NULL, 1);
+}
+
+#define XBZRLE_HAVE_FLUSH_TLB	1
+#elif defined(CONFIG_ARM64) || defined(CONFIG_S390)
+#include <asm/tlbflush.h>
+
+static inline void xbzrle_flush_tlb_mm(struct mm_struct *mm)
+{
+	flush_tlb_mm(mm);
+}
+
+#define XBZRLE_HAVE_FLUSH_TLB	1
+#endif
+
+/* What the pte tracker cannot do without. */
+#if defined(XBZRLE_HAVE_FLUSH_TLB) && defined(CONFIG_MMU_NOTIFIER)
+#define XBZRLE_HAVE_TRACKER_PTE	1
+#else
+#define XBZRLE_HAVE_TRACKER_PTE	0
+#endif
+
+#endif /* _XBZRLE_COMPAT_H */

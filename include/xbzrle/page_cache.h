@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The bases: for a unit, a page with the content that was last sent of it. */
+#ifndef _XBZRLE_PAGE_CACHE_H
+#define _XBZRLE_PAGE_CACHE_H
+
+#include <linux/types.h>
+#include <linux/xarray.h>
+
+struct page;
+
+/**
+ * struct xbzrle_base - what the cache holds for one unit
+ * @page: the content last sent; the entry owns one reference
+ * @key: where the entry stands in the cache
+ * @overflows: deltas in a row that overflowed
+ */
+struct xbzrle_base {
+	struct page *page;
+	unsigned long key;
+	u8 overflows;
+};
+
+/**
+ * struct xbzrle_cache - bases within a budget
+ * @entries: key to struct xbzrle_base, or to a value: a unit whose deltas kept
+ *	overflowing, with its overflow count and the accesses to sit out
+ * @capacity: bases that fit the budget
+ * @used: bases held
+ * @sitting_out: values in @entries, bounded so that they stay small beside
+ *	the bases
+ * @hand: key where the search for the next victim begins
+ * @freq: counters of recent accesses, two per key, which decide admission
+ * @freq_mask: number of counters less one
+ * @accesses: accesses since the counters were last halved
+ * @evicted: bases dropped to make room or to shrink
+ * @refused: bases not admitted because each candidate victim was hotter
+ *
+ * Everything is protected by the owner's lock.
+ */
+struct xbzrle_cache {
+	struct xarray entries;
+	unsigned long capacity;
+	unsigned long used;
+	unsigned long sitting_out;
+	unsigned long hand;
+	u8 *freq;
+	unsigned long freq_mask;
+	unsigned long accesses;
+	u64 evicted;
+	u64 refused;
+};
+
+#define XBZRLE_CACHE_KEY_BITS	44
+
+/**
+ * xbzrle_cache_key() - key of a unit
+ * @region: region id, below 2 ^ 20
+ * @unit: index in the region, below 2 ^ XBZRLE_CACHE_KEY_BITS
+ *
+ * Return: the key; those of a region are contiguous.
+ */
+static inline unsigned long xbzrle_cache_key(u32 region, unsigned long unit)
+{
+	return (unsigned long)region << XBZRLE_CACHE_KEY_BITS | unit;
+}
+
+void xbzrle_cache_init(struct xbzrle_cache *cache);
+void xbzrle_cache_destroy(struct xbzrle_cache *cache);
+int xbzrle_cache_resize(struct xbzrle_cache *cache, u64 bytes);
+
+struct xbzrle_base *xbzrle_cache_find(struct xbzrle_cache *cache,
+				      unsigned long key, bool *sits_out);
+struct page *xbzrle_cache_replace(struct xbzrle_base *base, struct page *page);
+struct page *xbzrle_cache_overflow(struct xbzrle_cache *cache,
+				   struct xbzrle_base *base, struct page *page);
+struct page *xbzrle_cache_admit(struct xbzrle_cache *cache, unsigned long key,
+				struct page *page);
+void xbzrle_cache_drop(struct xbzrle_cache *cache, unsigned long first,
+		       unsigned long last);
+
+#endif /* _XBZRLE_PAGE_CACHE_H */

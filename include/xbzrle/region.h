@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A registered range of memory, whatever learns of its writes. */
+#ifndef _XBZRLE_REGION_H
+#define _XBZRLE_REGION_H
+
+#include <linux/atomic.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+
+#include "dirty_set.h"
+#include <uapi/linux/xbzrle.h>
+
+struct page;
+struct xbzrle_region;
+
+/* Longest region: its units fit a cache key and a record's offset. */
+#define XBZRLE_MAX_LENGTH	(1ULL << 44)
+
+/**
+ * struct xbzrle_watch - what a session's poll() looks at
+ * @wait: woken when a region's target is gone
+ * @gone: regions of the session whose target is gone
+ */
+struct xbzrle_watch {
+	wait_queue_head_t wait;
+	atomic_t gone;
+};
+
+/**
+ * struct xbzrle_tracker_ops - the seam between a region and its tracker
+ * @tracker: enum xbzrle_tracker
+ * @harvest: move every unit written since the last harvest to the region's
+ *	pending set, and have the next write to each noticed again. Returns 0,
+ *	-EINTR (what was moved stays moved), or the reason the region ended.
+ * @get: take references on the live pages behind up to @nr units from @unit.
+ *	NULL in @pages stands for a hole. Returns how many, at least 1, or the
+ *	reason the region ended.
+ * @check: 0, or the reason the region ended and the address that showed it
+ * @release: the session lets go of the region
+ *
+ * @harvest, @get and @release may sleep and run under the session's lock.
+ */
+struct xbzrle_tracker_ops {
+	u32 tracker;
+	int (*harvest)(struct xbzrle_region *region);
+	long (*get)(struct xbzrle_region *region, unsigned long unit,
+		    unsigned int nr, struct page **pages);
+	int (*check)(struct xbzrle_region *region, u64 *addr);
+	void (*release)(struct xbzrle_region *region);
+};
+
+/**
+ * struct xbzrle_region - one registered range
+ * @ops: its tracker
+ * @id: names it to its session
+ * @name_len: bytes in @name
+ * @nr_units: its length
+ * @dirty: units to report at the next harvest; added to in fault and notifier
+ *	context
+ * @pending: units that the running round has still to look at; session's lock
+ * @nr_pending: how many; session's lock
+ * @sent: bit per unit whose content at the receiver may be other than zero;
+ *	session's lock
+ * @announced: its name went out in a setup section; session's lock
+ * @nr_harvested: units found by all harvests; session's lock
+ * @nr_held: those of them that somebody else held; session's lock
+ * @name: the stream's name of it, not terminated
+ */
+struct xbzrle_region {
+	const struct xbzrle_tracker_ops *ops;
+	u32 id;
+	u32 name_len;
+	unsigned long nr_units;
+	struct xbzrle_dirty_set dirty;
+	struct xbzrle_dirty_set pending;
+	unsigned long nr_pending;
+	unsigned long *sent;
+	bool announced;
+	u64 nr_harvested;
+	u64 nr_held;
+	char name[XBZRLE_NAME_MAX];
+};
+
+int xbzrle_region_init(struct xbzrle_region *region,
+		       const struct xbzrle_tracker_ops *ops,
+		       const char *name, u32 name_len, u64 length);
+void xbzrle_region_destroy(struct xbzrle_region *region);
+int xbzrle_region_harvest(struct xbzrle_region *region, bool full);
+void xbzrle_region_found(struct xbzrle_region *region, unsigned long first,
+			 unsigned long nr);
+bool xbzrle_region_page_held(struct page *page, int own_refs);
+
+#endif /* _XBZRLE_REGION_H */

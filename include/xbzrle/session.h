@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A session: regions, bases and rounds behind one open file.
+ *
+ * Lock order, outermost first:
+ *
+ *   session->lock		regions, stream, cache, statistics
+ *     mmap_lock of a target	pte tracker: walks, VMA flags, its list of
+ *				regions
+ *       i_mmap_rwsem		owned tracker: write-protection of mappings
+ *         page-table lock	pte tracker: one PTE at a time
+ *       pte->lock		pte tracker: taken in mmu notifier context
+ *
+ * Page faults take mmap_lock, then a folio's lock, and add to a dirty set
+ * without a lock; they never take session->lock. read() copies to its buffer
+ * under session->lock, and the fault of that buffer is one of these. mmap() of
+ * a region's file runs under mmap_lock and takes no lock of ours.
+ */
+#ifndef _XBZRLE_SESSION_H
+#define _XBZRLE_SESSION_H
+
+#include <linux/mutex.h>
+#include <linux/poll.h>
+#include <linux/types.h>
+#include <linux/xarray.h>
+
+#include "region.h"
+#include "stream.h"
+
+struct iov_iter;
+struct seq_file;
+
+/* Regions one session may hold. */
+#define XBZRLE_MAX_REGIONS	4096
+/* Largest cache budget in bytes. */
+#define XBZRLE_MAX_CACHE	(1ULL << 42)
+
+/**
+ * struct xbzrle_session - one open of the device
+ * @lock: see the lock order above
+ * @regions: id to region
+ * @next_id: where the search for a free id begins; ids are not reused soon
+ * @nr_regions: regions in @regions
+ * @stream: the round being read, and the bases
+ * @round: number of the last round
+ * @finished: that was a FINAL one
+ * @watch: what poll() waits on
+ */
+struct xbzrle_session {
+	struct mutex lock;
+	struct xarray regions;
+	u32 next_id;
+	u32 nr_regions;
+	struct xbzrle_stream stream;
+	u64 round;
+	bool finished;
+	struct xbzrle_watch watch;
+};
+
+/**
+ * struct xbzrle_cmd - one ioctl call
+ * @session: on which
+ * @arg: the caller's struct
+ * @arg_size: its size as the caller knows it
+ * @cmd: the kernel's copy, of the kernel's size
+ * @cmd_size: that size
+ */
+struct xbzrle_cmd {
+	struct xbzrle_session *session;
+	void __user *arg;
+	u32 arg_size;
+	void *cmd;
+	u32 cmd_size;
+};
+
+struct xbzrle_session *xbzrle_session_open(void);
+void xbzrle_session_close(struct xbzrle_session *session);
+ssize_t xbzrle_session_read(struct xbzrle_session *session,
+			    struct iov_iter *to, bool nonblock);
+__poll_t xbzrle_session_poll(struct xbzrle_session *session, struct file *file,
+			     poll_table *wait);
+void xbzrle_session_show(struct xbzrle_session *session, struct seq_file *m);
+
+int xbzrle_session_get_info(struct xbzrle_cmd *cmd);
+int xbzrle_session_create(struct xbzrle_cmd *cmd);
+int xbzrle_session_register(struct xbzrle_cmd *cmd);
+int xbzrle_session_unregister(struct xbzrle_cmd *cmd);
+int xbzrle_session_set_cache(struct xbzrle_cmd *cmd);
+int xbzrle_session_sync(struct xbzrle_cmd *cmd);
+int xbzrle_session_get_stats(struct xbzrle_cmd *cmd);
+
+#endif /* _XBZRLE_SESSION_H */

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A round as a stream of records; docs/stream.md has the bytes. */
+#ifndef _XBZRLE_STREAM_H
+#define _XBZRLE_STREAM_H
+
+#include <linux/types.h>
+#include <linux/xarray.h>
+
+#include "capture.h"
+#include "page_cache.h"
+#include <uapi/linux/xbzrle.h>
+
+struct iov_iter;
+struct xbzrle_region;
+
+/* Encoded ahead of the reader: bytes and records. */
+#define XBZRLE_STREAM_BUF	(128U << 10)
+#define XBZRLE_STREAM_RECORDS	1024
+
+/**
+ * struct xbzrle_stream - what a session has still to hand out
+ * @regions: id to region; the session's
+ * @cache: bases of all regions
+ * @capture: the units being captured
+ * @stats: counters that GET_STATS reports; the rest is filled in there
+ * @setup: setup section to precede the records, or NULL
+ * @setup_len: bytes in @setup
+ * @setup_read: bytes of it handed out
+ * @buf: encoded records
+ * @read: offset in @buf of the first byte not handed out
+ * @ends: offset behind each record in @buf
+ * @nr_records: records in @buf
+ * @next_record: the first of them not handed out whole
+ * @active: a round has bytes to hand out
+ * @eos_due: its EOS is not in @buf yet
+ * @final: no bases are kept
+ * @based_bytes: average record bytes of a page that had a base
+ * @whole_bytes: average record bytes of a page that had none
+ * @round_region: region of the record before, for CONTINUE
+ * @cursor_region: id of the region to go on with
+ * @cursor_unit: its unit to go on with
+ *
+ * Everything is protected by the session's lock; @active may be looked at
+ * without.
+ */
+struct xbzrle_stream {
+	struct xarray *regions;
+	struct xbzrle_cache cache;
+	struct xbzrle_capture_batch capture;
+	struct xbzrle_stats stats;
+	u8 *setup;
+	size_t setup_len;
+	size_t setup_read;
+	u8 *buf;
+	u32 read;
+	u32 ends[XBZRLE_STREAM_RECORDS];
+	u32 nr_records;
+	u32 next_record;
+	bool active;
+	bool eos_due;
+	bool final;
+	u32 based_bytes;
+	u32 whole_bytes;
+	struct xbzrle_region *round_region;
+	unsigned long cursor_region;
+	unsigned long cursor_unit;
+};
+
+int xbzrle_stream_init(struct xbzrle_stream *stream, struct xarray *regions);
+void xbzrle_stream_destroy(struct xbzrle_stream *stream);
+int xbzrle_stream_prepare_setup(struct xbzrle_stream *stream);
+void xbzrle_stream_estimate(struct xbzrle_stream *stream,
+			    struct xbzrle_sync *sync);
+void xbzrle_stream_start(struct xbzrle_stream *stream, bool final);
+ssize_t xbzrle_stream_read(struct xbzrle_stream *stream, struct iov_iter *to);
+void xbzrle_stream_forget(struct xbzrle_stream *stream,
+			  struct xbzrle_region *region);
+void xbzrle_stream_drop_bases(struct xbzrle_stream *stream);
+
+#endif /* _XBZRLE_STREAM_H */

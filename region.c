@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/bitmap.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+
+#include "compat/compat.h"
+#include <xbzrle/region.h>
+#include "xbzrle_trace.h"
+
+/* A unit is a page: trackers see pages, records name units. */
+static_assert(PAGE_SIZE == XBZRLE_UNIT_SIZE);
+
+/**
+ * xbzrle_region_init() - make the part of a region that all trackers share
+ * @region: the region, zeroed
+ * @ops: its tracker
+ * @name: its name in the stream
+ * @name_len: bytes in @name, at most XBZRLE_NAME_MAX
+ * @length: bytes, a multiple of PAGE_SIZE from 1 to XBZRLE_MAX_LENGTH
+ *
+ * Context: may sleep.
+ * Return: 0 or -ENOMEM.
+ */
+int xbzrle_region_init(struct xbzrle_region *region,
+		       const struct xbzrle_tracker_ops *ops,
+		       const char *name, u32 name_len, u64 length)
+{
+	int ret;
+
+	region->ops = ops;
+	region->nr_units = length / XBZRLE_UNIT_SIZE;
+	region->name_len = name_len;
+	memcpy(region->name, name, name_len);
+
+	ret = xbzrle_dirty_init(&region->dirty, region->nr_units);
+	if (ret)
+		return ret;
+	ret = xbzrle_dirty_init(&region->pending, region->nr_units);
+	if (ret)
+		goto destroy_dirty;
+	region->sent = kvcalloc(BITS_TO_LONGS(region->nr_units), sizeof(long),
+				GFP_KERNEL_ACCOUNT);
+	if (!region->sent) {
+		ret = -ENOMEM;
+		goto destroy_pending;
+	}
+	return 0;
+
+destroy_pending:
+	xbzrle_dirty_destroy(&region->pending);
+destroy_dirty:
+	xbzrle_dirty_destroy(&region->dirty);
+	return ret;
+}
+
+/**
+ * xbzrle_region_destroy() - free what xbzrle_region_init() allocated
+ * @region: the region
+ *
+ * Context: may sleep.
+ */
+void xbzrle_region_destroy(struct xbzrle_region *region)
+{
+	kvfree(region->sent);
+	xbzrle_dirty_destroy(&region->pending);
+	xbzrle_dirty_destroy(&region->dirty);
+}
+
+/**
+ * xbzrle_region_found() - a tracker found units to send
+ * @region: the region
+ * @first: index of the first
+ * @nr: how many, at least 1
+ *
+ * Context: any; session's lock is held by whoever called the tracker.
+ */
+void xbzrle_region_found(struct xbzrle_region *region, unsigned long first,
+			 unsigned long nr)
+{
+	xbzrle_dirty_add_range(&region->pending, first, nr);
+}
+
+static void find_all_sent(struct xbzrle_region *region)
+{
+	unsigned long start, end;
+
+	for_each_set_bitrange(start, end, region->sent, region->nr_units)
+		xbzrle_region_found(region, start, end - start);
+}
+
+/**
+ * xbzrle_region_harvest() - collect what was written since the last harvest
+ * @region: the region
+ * @full: also everything that was ever sent
+ *
+ * Every write that was complete when the function started is covered by a
+ * unit in the pending set afterwards; one that comes later is covered by it,
+ * by the next harvest, or by both.
+ *
+ * Context: may sleep; session's lock.
+ * Return: 0, -EINTR when a fatal signal is pending, or the reason the region
+ * ended. What was found is kept in every case.
+ */
+int xbzrle_region_harvest(struct xbzrle_region *region, bool full)
+{
+	u64 held = region->nr_held;
+	int ret;
+
+	if (full)
+		find_all_sent(region);
+	ret = region->ops->harvest(region);
+	region->nr_pending = xbzrle_dirty_count(&region->pending);
+	region->nr_harvested += region->nr_pending;
+	trace_xbzrle_harvest(region->id, region->ops->tracker,
+			     region->nr_pending, region->nr_held - held);
+	return ret;
+}
+
+/**
+ * xbzrle_region_page_held() - could somebody write to a page unnoticed?
+ * @page: a page mapped by the region, or in its page cache
+ * @own_refs: references the caller holds
+ *
+ * A page that was pinned, or taken with get_user_pages(), can be written by a
+ * device or through the kernel's own mapping long after the fault that allowed
+ * it. Whoever does that holds a reference which neither page tables nor caches
+ * explain. Before 6.5 direct I/O does not pin, so the pin count is not enough.
+ *
+ * Context: any. The page was write-protected before the call, so that later
+ * takers have to fault.
+ * Return: true if so; now and then true although nobody does.
+ */
+bool xbzrle_region_page_held(struct page *page, int own_refs)
+{
+	struct folio *folio = page_folio(page);
+	int refs;
+
+	if (folio_maybe_dma_pinned(folio))
+		return true;
+
+	/*
+	 * References before flags: a page that leaves the per-CPU list of
+	 * fresh pages gets PG_lru before the list's reference is dropped.
+	 */
+	refs = folio_ref_count(folio) - own_refs;
+	smp_rmb();
+	if (!folio_test_lru(folio))
+		refs--;
+	if (!folio_test_anon(folio) || folio_test_swapcache(folio))
+		refs -= folio_nr_pages(folio);
+	if (folio_has_private(folio))
+		refs--;
+	return refs > folio_mapcount(folio);
+}

@@ -1,0 +1,634 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/file.h>
+#include <linux/math64.h>
+#include <linux/mm.h>
+#include <linux/sched.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/task.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/user_namespace.h>
+
+#include <xbzrle/session.h>
+#include <xbzrle/tracker_owned.h>
+#include <xbzrle/tracker_pte.h>
+
+/**
+ * xbzrle_session_open() - make a session
+ *
+ * Context: may sleep.
+ * Return: the session or an ERR_PTR: -ENOMEM.
+ */
+struct xbzrle_session *xbzrle_session_open(void)
+{
+	struct xbzrle_session *session;
+	int ret;
+
+	session = kvzalloc(sizeof(*session), GFP_KERNEL_ACCOUNT);
+	if (!session)
+		return ERR_PTR(-ENOMEM);
+	mutex_init(&session->lock);
+	xa_init_flags(&session->regions, XA_FLAGS_ALLOC1 | XA_FLAGS_ACCOUNT);
+	init_waitqueue_head(&session->watch.wait);
+	session->next_id = 1;
+	ret = xbzrle_stream_init(&session->stream, &session->regions);
+	if (ret) {
+		kvfree(session);
+		return ERR_PTR(ret);
+	}
+	return session;
+}
+
+/**
+ * xbzrle_session_close() - end a session and everything it owns
+ * @session: the session, no longer in use
+ *
+ * Context: may sleep.
+ */
+void xbzrle_session_close(struct xbzrle_session *session)
+{
+	struct xbzrle_region *region;
+	unsigned long id;
+
+	xa_for_each(&session->regions, id, region)
+		region->ops->release(region);
+	xa_destroy(&session->regions);
+	xbzrle_stream_destroy(&session->stream);
+	kvfree(session);
+}
+
+/* Give the caller's struct its out members. */
+static int respond(struct xbzrle_cmd *cmd)
+{
+	if (copy_to_user(cmd->arg, cmd->cmd,
+			 min(cmd->arg_size, cmd->cmd_size)))
+		return -EFAULT;
+	return 0;
+}
+
+/* An error with out members: the call's own errno goes first. */
+static int respond_error(struct xbzrle_cmd *cmd, int error)
+{
+	int ret = respond(cmd);
+
+	return ret ?: error;
+}
+
+static int lock_session(struct xbzrle_session *session)
+{
+	return mutex_lock_interruptible(&session->lock) ? -ERESTARTSYS : 0;
+}
+
+/**
+ * xbzrle_session_get_info() - XBZRLE_IOC_GET_INFO
+ * @cmd: struct xbzrle_info
+ *
+ * Context: may sleep.
+ * Return: 0, -EINVAL, -EFAULT.
+ */
+int xbzrle_session_get_info(struct xbzrle_cmd *cmd)
+{
+	struct xbzrle_info *info = cmd->cmd;
+
+	if (info->flags)
+		return -EINVAL;
+	info->abi_version = XBZRLE_ABI_VERSION;
+	info->unit_size = XBZRLE_UNIT_SIZE;
+	info->features = XBZRLE_FEATURE_TRACKER_OWNED |
+			 XBZRLE_FEATURE_CAPTURE_COPY;
+	if (XBZRLE_HAVE_TRACKER_PTE)
+		info->features |= XBZRLE_FEATURE_TRACKER_PTE;
+	info->max_regions = XBZRLE_MAX_REGIONS;
+	info->name_max = XBZRLE_NAME_MAX;
+	info->max_region_length = XBZRLE_MAX_LENGTH;
+	info->max_cache = XBZRLE_MAX_CACHE;
+	return respond(cmd);
+}
+
+static int copy_name(char *name, u64 uname, u32 len)
+{
+	if (!len || len > XBZRLE_NAME_MAX)
+		return -EINVAL;
+	if (copy_from_user(name, u64_to_user_ptr(uname), len))
+		return -EFAULT;
+	return memchr(name, 0, len) ? -EINVAL : 0;
+}
+
+static int check_length(u64 length)
+{
+	if (!length || !PAGE_ALIGNED(length))
+		return -EINVAL;
+	return length > XBZRLE_MAX_LENGTH ? -ENOSPC : 0;
+}
+
+static bool name_taken(struct xbzrle_session *session, const char *name,
+		       u32 len)
+{
+	struct xbzrle_region *region;
+	unsigned long id;
+
+	xa_for_each(&session->regions, id, region)
+		if (region->name_len == len && !memcmp(region->name, name, len))
+			return true;
+	return false;
+}
+
+/*
+ * Find an id for a region of that name. It is empty until publish_region(),
+ * which cannot fail, or xa_release().
+ */
+static int reserve_region(struct xbzrle_session *session, const char *name,
+			  u32 name_len, u32 *id)
+{
+	int ret;
+
+	lockdep_assert_held(&session->lock);
+	if (session->stream.active || name_taken(session, name, name_len))
+		return -EBUSY;
+	if (session->nr_regions == XBZRLE_MAX_REGIONS)
+		return -ENOSPC;
+	ret = xa_alloc_cyclic(&session->regions, id, NULL,
+			      XA_LIMIT(1, (1 << 20) - 2), &session->next_id,
+			      GFP_KERNEL_ACCOUNT);
+	return min(ret, 0);
+}
+
+static void publish_region(struct xbzrle_session *session, u32 id,
+			   struct xbzrle_region *region)
+{
+	lockdep_assert_held(&session->lock);
+	region->id = id;
+	xa_store(&session->regions, id, region, GFP_KERNEL_ACCOUNT);
+	session->nr_regions++;
+}
+
+static int create_locked(struct xbzrle_cmd *cmd, const char *name)
+{
+	struct xbzrle_session *session = cmd->session;
+	struct xbzrle_create *create = cmd->cmd;
+	struct xbzrle_region *region;
+	struct file *file;
+	int ret;
+
+	ret = reserve_region(session, name, create->name_len,
+			     &create->region_id);
+	if (ret)
+		return ret;
+	create->fd = get_unused_fd_flags(O_CLOEXEC);
+	if (create->fd < 0) {
+		ret = create->fd;
+		goto release_id;
+	}
+	file = xbzrle_owned_create(name, create->name_len, create->length,
+				   &region);
+	if (IS_ERR(file)) {
+		ret = PTR_ERR(file);
+		goto put_fd;
+	}
+	ret = respond(cmd);
+	if (ret)
+		goto put_file;
+
+	/* One reference for the file table, one for the session. */
+	get_file(file);
+	publish_region(session, create->region_id, region);
+	fd_install(create->fd, file);
+	return 0;
+
+put_file:
+	fput(file);
+put_fd:
+	put_unused_fd(create->fd);
+release_id:
+	xa_release(&session->regions, create->region_id);
+	return ret;
+}
+
+/**
+ * xbzrle_session_create() - XBZRLE_IOC_CREATE
+ * @cmd: struct xbzrle_create
+ *
+ * Context: may sleep.
+ * Return: 0, -EINVAL, -EFAULT, -ENOSPC over a limit, -EBUSY when a round is
+ * being read or the name is taken, -EMFILE, -ENFILE, -ENOMEM.
+ */
+int xbzrle_session_create(struct xbzrle_cmd *cmd)
+{
+	struct xbzrle_create *create = cmd->cmd;
+	char name[XBZRLE_NAME_MAX];
+	int ret;
+
+	if (create->flags || create->reserved)
+		return -EINVAL;
+	ret = check_length(create->length);
+	if (ret)
+		return ret;
+	ret = copy_name(name, create->name, create->name_len);
+	if (ret)
+		return ret;
+
+	ret = lock_session(cmd->session);
+	if (ret)
+		return ret;
+	ret = create_locked(cmd, name);
+	mutex_unlock(&cmd->session->lock);
+	return ret;
+}
+
+/* The mm of a process, with a user reference, if the caller may track it. */
+static struct mm_struct *get_target_mm(pid_t nr)
+{
+	struct task_struct *task;
+	struct mm_struct *mm;
+	struct pid *pid;
+
+	if (!nr) {
+		mmget(current->mm);
+		return current->mm;
+	}
+	pid = find_get_pid(nr);
+	task = get_pid_task(pid, PIDTYPE_PID);
+	put_pid(pid);
+	if (!task)
+		return ERR_PTR(-ESRCH);
+	mm = get_task_mm(task);
+	put_task_struct(task);
+	if (!mm)
+		return ERR_PTR(-ESRCH);
+	/* ptrace_may_access() is not exported: ask for what it would need. */
+	if (mm != current->mm && !ns_capable(mm->user_ns, CAP_SYS_PTRACE)) {
+		mmput(mm);
+		return ERR_PTR(-EPERM);
+	}
+	return mm;
+}
+
+static int register_locked(struct xbzrle_cmd *cmd, struct mm_struct *mm,
+			   const char *name)
+{
+	struct xbzrle_session *session = cmd->session;
+	struct xbzrle_register *reg = cmd->cmd;
+	struct xbzrle_pte_range range = {
+		.mm = mm,
+		.addr = reg->addr,
+		.length = reg->length,
+		.shared = reg->tracker == XBZRLE_TRACKER_PTE,
+		.watch = &session->watch,
+	};
+	struct xbzrle_region *region;
+	int ret;
+
+	ret = reserve_region(session, name, reg->name_len, &reg->region_id);
+	if (ret)
+		return ret;
+	region = xbzrle_pte_register(&range, name, reg->name_len);
+	if (IS_ERR(region)) {
+		ret = PTR_ERR(region);
+		goto release_id;
+	}
+	reg->tracker = region->ops->tracker;
+	reg->capture = XBZRLE_CAPTURE_COPY;
+	ret = respond(cmd);
+	if (ret)
+		goto release_region;
+	publish_region(session, reg->region_id, region);
+	return 0;
+
+release_region:
+	region->ops->release(region);
+release_id:
+	xa_release(&session->regions, reg->region_id);
+	if (ret == -EFAULT || ret == -EOPNOTSUPP) {
+		reg->region_id = 0;
+		reg->error_addr = range.error_addr;
+		ret = respond_error(cmd, ret);
+	}
+	return ret;
+}
+
+/**
+ * xbzrle_session_register() - XBZRLE_IOC_REGISTER
+ * @cmd: struct xbzrle_register
+ *
+ * Context: may sleep.
+ * Return: 0, -EINVAL, -EFAULT, -EOPNOTSUPP for memory no tracker is right for,
+ * -ENOSPC over a limit, -EBUSY when a round is being read, the name is taken,
+ * or the memory is registered already, -ESRCH, -EPERM, -ENOMEM.
+ */
+int xbzrle_session_register(struct xbzrle_cmd *cmd)
+{
+	struct xbzrle_register *reg = cmd->cmd;
+	char name[XBZRLE_NAME_MAX];
+	struct mm_struct *mm;
+	int ret;
+
+	if (reg->flags || reg->reserved || reg->pid < 0 ||
+	    reg->capture > XBZRLE_CAPTURE_COPY ||
+	    (reg->tracker != XBZRLE_TRACKER_AUTO &&
+	     reg->tracker != XBZRLE_TRACKER_PTE))
+		return -EINVAL;
+	if (!PAGE_ALIGNED(reg->addr))
+		return -EINVAL;
+	ret = check_length(reg->length);
+	if (ret)
+		return ret;
+	if (reg->addr + reg->length < reg->addr ||
+	    reg->addr + reg->length > TASK_SIZE_MAX)
+		return -EINVAL;
+	ret = copy_name(name, reg->name, reg->name_len);
+	if (ret)
+		return ret;
+
+	mm = get_target_mm(reg->pid);
+	if (IS_ERR(mm))
+		return PTR_ERR(mm);
+	ret = lock_session(cmd->session);
+	if (ret)
+		goto put_mm;
+	ret = register_locked(cmd, mm, name);
+	mutex_unlock(&cmd->session->lock);
+put_mm:
+	mmput(mm);
+	return ret;
+}
+
+/**
+ * xbzrle_session_unregister() - XBZRLE_IOC_UNREGISTER
+ * @cmd: struct xbzrle_unregister
+ *
+ * Context: may sleep.
+ * Return: 0, -EINVAL.
+ */
+int xbzrle_session_unregister(struct xbzrle_cmd *cmd)
+{
+	struct xbzrle_session *session = cmd->session;
+	struct xbzrle_unregister *unreg = cmd->cmd;
+	struct xbzrle_region *region;
+	int ret;
+
+	if (unreg->flags || unreg->reserved)
+		return -EINVAL;
+	ret = lock_session(session);
+	if (ret)
+		return ret;
+	region = xa_erase(&session->regions, unreg->region_id);
+	if (region) {
+		session->nr_regions--;
+		xbzrle_stream_forget(&session->stream, region);
+		region->ops->release(region);
+	}
+	mutex_unlock(&session->lock);
+	return region ? 0 : -EINVAL;
+}
+
+/**
+ * xbzrle_session_set_cache() - XBZRLE_IOC_SET_CACHE
+ * @cmd: struct xbzrle_set_cache
+ *
+ * Context: may sleep.
+ * Return: 0, -EINVAL, -ENOSPC over the limit, -ENOMEM.
+ */
+int xbzrle_session_set_cache(struct xbzrle_cmd *cmd)
+{
+	struct xbzrle_session *session = cmd->session;
+	struct xbzrle_set_cache *set = cmd->cmd;
+	int ret;
+
+	if (set->flags)
+		return -EINVAL;
+	if (set->bytes > XBZRLE_MAX_CACHE)
+		return -ENOSPC;
+	ret = lock_session(session);
+	if (ret)
+		return ret;
+	ret = xbzrle_cache_resize(&session->stream.cache, set->bytes);
+	mutex_unlock(&session->lock);
+	return ret;
+}
+
+/* Harvest every region. On error *failed is the one that ended. */
+static int harvest_all(struct xbzrle_session *session, bool full,
+		       struct xbzrle_region **failed)
+{
+	struct xbzrle_region *region;
+	unsigned long id;
+	int ret;
+
+	xa_for_each(&session->regions, id, region) {
+		ret = xbzrle_region_harvest(region, full);
+		if (ret) {
+			*failed = region;
+			return ret;
+		}
+	}
+	return 0;
+}
+
+static bool setup_is_due(struct xbzrle_session *session)
+{
+	struct xbzrle_region *region;
+	unsigned long id;
+
+	if (session->stream.setup)
+		return true;
+	xa_for_each(&session->regions, id, region)
+		if (!region->announced)
+			return true;
+	return false;
+}
+
+static int sync_locked(struct xbzrle_cmd *cmd)
+{
+	struct xbzrle_session *session = cmd->session;
+	struct xbzrle_stream *stream = &session->stream;
+	struct xbzrle_sync *sync = cmd->cmd;
+	bool full = sync->flags & XBZRLE_SYNC_FULL;
+	struct xbzrle_region *failed;
+	int ret;
+
+	lockdep_assert_held(&session->lock);
+	if (stream->active || (session->finished && !full))
+		return -EBUSY;
+	if (!session->nr_regions)
+		return -EINVAL;
+
+	if (full)
+		xbzrle_stream_drop_bases(stream);
+	ret = harvest_all(session, full, &failed);
+	if (ret) {
+		failed->ops->check(failed, &sync->error_addr);
+		sync->error_region = failed->id;
+		return respond_error(cmd, ret);
+	}
+	if (full || setup_is_due(session)) {
+		ret = xbzrle_stream_prepare_setup(stream);
+		if (ret)
+			return ret;
+	}
+
+	xbzrle_stream_estimate(stream, sync);
+	sync->round = session->round + 1;
+	/* What was harvested stays pending, should this be the end of it. */
+	ret = respond(cmd);
+	if (ret)
+		return ret;
+	session->round++;
+	session->finished = sync->flags & XBZRLE_SYNC_FINAL;
+	xbzrle_stream_start(stream, session->finished);
+	return 0;
+}
+
+/**
+ * xbzrle_session_sync() - XBZRLE_IOC_SYNC
+ * @cmd: struct xbzrle_sync
+ *
+ * Context: may sleep.
+ * Return: 0, -EINVAL without a region, -EBUSY when a round is being read or a
+ * FINAL one was, -EINTR, -ENOMEM, or the reason a region ended: -EFAULT,
+ * -EOPNOTSUPP, -ESRCH.
+ */
+int xbzrle_session_sync(struct xbzrle_cmd *cmd)
+{
+	struct xbzrle_session *session = cmd->session;
+	struct xbzrle_sync *sync = cmd->cmd;
+	int ret;
+
+	if (sync->flags & ~(XBZRLE_SYNC_FINAL | XBZRLE_SYNC_FULL) ||
+	    sync->reserved)
+		return -EINVAL;
+	ret = lock_session(session);
+	if (ret)
+		return ret;
+	ret = sync_locked(cmd);
+	mutex_unlock(&session->lock);
+	if (!ret)
+		wake_up_interruptible(&session->watch.wait);
+	return ret;
+}
+
+static void fill_stats(struct xbzrle_session *session,
+		       struct xbzrle_stats *stats)
+{
+	struct xbzrle_stream *stream = &session->stream;
+	struct xbzrle_region *region;
+	unsigned long id;
+
+	lockdep_assert_held(&session->lock);
+	*stats = stream->stats;
+	if (stats->bytes)
+		stats->encoding_rate =
+			mul_u64_u64_div_u64(stats->pages,
+					    1000ULL * XBZRLE_UNIT_SIZE,
+					    stats->bytes);
+	stats->cache_bytes = (u64)stream->cache.capacity << PAGE_SHIFT;
+	stats->cache_used = (u64)stream->cache.used << PAGE_SHIFT;
+	stats->cache_evicted = stream->cache.evicted;
+	stats->cache_refused = stream->cache.refused;
+	xa_for_each(&session->regions, id, region) {
+		stats->dirty_pages += region->nr_harvested;
+		stats->pinned_pages += region->nr_held;
+		stats->pending_pages += region->nr_pending;
+	}
+	stats->round_left = stream->active;
+}
+
+/**
+ * xbzrle_session_get_stats() - XBZRLE_IOC_GET_STATS
+ * @cmd: struct xbzrle_stats
+ *
+ * Context: may sleep.
+ * Return: 0, -EINVAL, -EFAULT.
+ */
+int xbzrle_session_get_stats(struct xbzrle_cmd *cmd)
+{
+	struct xbzrle_stats *stats = cmd->cmd;
+	int ret;
+
+	if (stats->flags)
+		return -EINVAL;
+	ret = lock_session(cmd->session);
+	if (ret)
+		return ret;
+	fill_stats(cmd->session, stats);
+	mutex_unlock(&cmd->session->lock);
+	stats->size = cmd->arg_size;
+	return respond(cmd);
+}
+
+/**
+ * xbzrle_session_read() - read() on a session
+ * @session: the session
+ * @to: where the bytes go
+ * @nonblock: do not wait for another thread that uses the session
+ *
+ * Context: may sleep.
+ * Return: as xbzrle_stream_read(); -EAGAIN, -ERESTARTSYS.
+ */
+ssize_t xbzrle_session_read(struct xbzrle_session *session,
+			    struct iov_iter *to, bool nonblock)
+{
+	ssize_t ret;
+
+	if (!nonblock) {
+		ret = lock_session(session);
+		if (ret)
+			return ret;
+	} else if (!mutex_trylock(&session->lock)) {
+		return -EAGAIN;
+	}
+	ret = xbzrle_stream_read(&session->stream, to);
+	mutex_unlock(&session->lock);
+	return ret;
+}
+
+/**
+ * xbzrle_session_poll() - poll() on a session
+ * @session: the session
+ * @file: its file
+ * @wait: as given to poll()
+ *
+ * Context: may sleep; takes no lock.
+ * Return: EPOLLIN while a round has bytes, EPOLLERR and EPOLLHUP when the
+ * memory of a region is gone.
+ */
+__poll_t xbzrle_session_poll(struct xbzrle_session *session, struct file *file,
+			     poll_table *wait)
+{
+	__poll_t mask = 0;
+
+	poll_wait(file, &session->watch.wait, wait);
+	if (READ_ONCE(session->stream.active))
+		mask |= EPOLLIN | EPOLLRDNORM;
+	if (atomic_read(&session->watch.gone))
+		mask |= EPOLLERR | EPOLLHUP;
+	return mask;
+}
+
+/**
+ * xbzrle_session_show() - what /proc/PID/fdinfo tells of a session
+ * @session: the session
+ * @m: where to
+ *
+ * Context: may sleep.
+ */
+void xbzrle_session_show(struct xbzrle_session *session, struct seq_file *m)
+{
+	struct xbzrle_region *region;
+	unsigned long id;
+
+	mutex_lock(&session->lock);
+	seq_printf(m, "round:\t%llu\n", session->round);
+	seq_printf(m, "reading:\t%d\n", session->stream.active);
+	seq_printf(m, "cache:\t%lu of %lu pages\n", session->stream.cache.used,
+		   session->stream.cache.capacity);
+	xa_for_each(&session->regions, id, region) {
+		seq_printf(m, "region:\t%lu tracker %u pages %lu pending %lu name ",
+			   id, region->ops->tracker, region->nr_units,
+			   region->nr_pending);
+		seq_escape_mem(m, region->name, region->name_len,
+			       ESCAPE_SPACE | ESCAPE_SPECIAL | ESCAPE_NP, NULL);
+		seq_putc(m, '\n');
+	}
+	mutex_unlock(&session->lock);
+}

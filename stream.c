@@ -1,0 +1,529 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/uio.h>
+#include <asm/unaligned.h>
+
+#include <xbzrle/codec.h>
+#include <xbzrle/region.h>
+#include <xbzrle/stream.h>
+#include <xbzrle/wire.h>
+#include "xbzrle_trace.h"
+
+/* The longest record: a whole page with its region's name. */
+#define RECORD_MAX	(XBZRLE_WIRE_HEADER + 1 + XBZRLE_NAME_MAX + \
+			 XBZRLE_UNIT_SIZE)
+/* A longer delta makes a record that is not smaller than the page's. */
+#define DELTA_MAX	(XBZRLE_UNIT_SIZE - XBZRLE_WIRE_DELTA - 1)
+/* Part of a new value in a moving average, as a power of two. */
+#define AVERAGE_SHIFT	6
+
+/**
+ * xbzrle_stream_init() - make an idle stream without bases
+ * @stream: the stream, zeroed
+ * @regions: the session's regions by id
+ *
+ * Context: may sleep.
+ * Return: 0 or -ENOMEM.
+ */
+int xbzrle_stream_init(struct xbzrle_stream *stream, struct xarray *regions)
+{
+	stream->buf = kvmalloc(XBZRLE_STREAM_BUF, GFP_KERNEL_ACCOUNT);
+	if (!stream->buf)
+		return -ENOMEM;
+	stream->regions = regions;
+	stream->based_bytes = XBZRLE_UNIT_SIZE / 2;
+	stream->whole_bytes = XBZRLE_WIRE_HEADER + XBZRLE_UNIT_SIZE;
+	xbzrle_cache_init(&stream->cache);
+	return 0;
+}
+
+/**
+ * xbzrle_stream_destroy() - free what the stream holds
+ * @stream: the stream; its regions may be gone already
+ *
+ * Context: may sleep.
+ */
+void xbzrle_stream_destroy(struct xbzrle_stream *stream)
+{
+	xbzrle_capture_reset(&stream->capture);
+	if (stream->capture.spare)
+		put_page(stream->capture.spare);
+	xbzrle_cache_destroy(&stream->cache);
+	kvfree(stream->setup);
+	kvfree(stream->buf);
+}
+
+static u8 *put_be64(u8 *p, u64 value)
+{
+	put_unaligned_be64(value, p);
+	return p + sizeof(value);
+}
+
+static u8 *put_name(u8 *p, const struct xbzrle_region *region)
+{
+	*p++ = region->name_len;
+	memcpy(p, region->name, region->name_len);
+	return p + region->name_len;
+}
+
+static u64 region_length(const struct xbzrle_region *region)
+{
+	return (u64)region->nr_units * XBZRLE_UNIT_SIZE;
+}
+
+/**
+ * xbzrle_stream_prepare_setup() - have the next round begin with a setup section
+ * @stream: the stream, not active
+ *
+ * Names every region there is now. One that is prepared already is replaced.
+ *
+ * Context: may sleep; session's lock.
+ * Return: 0 or -ENOMEM, and what was prepared stays.
+ */
+int xbzrle_stream_prepare_setup(struct xbzrle_stream *stream)
+{
+	size_t len = 2 * XBZRLE_WIRE_HEADER;
+	struct xbzrle_region *region;
+	unsigned long id;
+	u64 total = 0;
+	u8 *setup, *p;
+
+	xa_for_each(stream->regions, id, region) {
+		len += 1 + region->name_len + sizeof(u64);
+		total += region_length(region);
+	}
+	setup = kvmalloc(len, GFP_KERNEL_ACCOUNT);
+	if (!setup)
+		return -ENOMEM;
+
+	p = put_be64(setup, total | XBZRLE_WIRE_MEM_SIZE);
+	xa_for_each(stream->regions, id, region) {
+		p = put_name(p, region);
+		p = put_be64(p, region_length(region));
+		region->announced = true;
+	}
+	put_be64(p, XBZRLE_WIRE_EOS);
+
+	kvfree(stream->setup);
+	stream->setup = setup;
+	stream->setup_len = len;
+	stream->setup_read = 0;
+	return 0;
+}
+
+/**
+ * xbzrle_stream_estimate() - what a round that starts now would come to
+ * @stream: the stream
+ * @sync: out: dirty_pages, based_pages, expected_bytes
+ *
+ * Context: session's lock.
+ */
+void xbzrle_stream_estimate(struct xbzrle_stream *stream,
+			    struct xbzrle_sync *sync)
+{
+	struct xbzrle_region *region;
+	unsigned long id, unit, nr;
+	u64 dirty = 0, based = 0;
+	void *entry;
+
+	xa_for_each(stream->regions, id, region) {
+		dirty += region->nr_pending;
+		if (!stream->cache.used)
+			continue;
+		for (unit = 0;
+		     (nr = xbzrle_dirty_next(&region->pending, &unit, 1));
+		     unit += nr) {
+			entry = xa_load(&stream->cache.entries,
+					xbzrle_cache_key(id, unit));
+			based += entry && !xa_is_value(entry);
+		}
+	}
+	sync->dirty_pages = dirty;
+	sync->based_pages = based;
+	sync->expected_bytes = stream->setup_len + XBZRLE_WIRE_HEADER +
+			       based * stream->based_bytes +
+			       (dirty - based) * stream->whole_bytes;
+}
+
+/**
+ * xbzrle_stream_start() - hand out the regions' pending units
+ * @stream: the stream, not active
+ * @final: the last round; bases need not be kept
+ *
+ * Context: session's lock.
+ */
+void xbzrle_stream_start(struct xbzrle_stream *stream, bool final)
+{
+	stream->final = final;
+	stream->eos_due = true;
+	stream->round_region = NULL;
+	stream->cursor_region = 0;
+	stream->cursor_unit = 0;
+	stream->stats.rounds++;
+	WRITE_ONCE(stream->active, true);
+}
+
+static void average(u32 *avg, u32 value)
+{
+	*avg += ((int)value - (int)*avg) / (1 << AVERAGE_SHIFT);
+}
+
+static u8 *buf_tail(struct xbzrle_stream *stream)
+{
+	return stream->buf + (stream->nr_records ?
+			      stream->ends[stream->nr_records - 1] : 0);
+}
+
+static void buf_push(struct xbzrle_stream *stream, u8 *end)
+{
+	stream->stats.stream_bytes += end - buf_tail(stream);
+	stream->ends[stream->nr_records++] = end - stream->buf;
+}
+
+/* The be64 of a record, and its region's name where that changes. */
+static u8 *put_header(struct xbzrle_stream *stream, u8 *p,
+		      struct xbzrle_region *region, unsigned long unit,
+		      u64 flag)
+{
+	u64 offset = (u64)unit * XBZRLE_UNIT_SIZE;
+
+	if (stream->round_region == region)
+		return put_be64(p, offset | flag | XBZRLE_WIRE_CONTINUE);
+	p = put_be64(p, offset | flag);
+	return put_name(p, region);
+}
+
+static void push_zero(struct xbzrle_stream *stream,
+		      struct xbzrle_region *region, unsigned long unit)
+{
+	u8 *p = put_header(stream, buf_tail(stream), region, unit,
+			   XBZRLE_WIRE_ZERO);
+
+	*p++ = 0;
+	buf_push(stream, p);
+	stream->round_region = region;
+	stream->stats.zero_pages++;
+	__clear_bit(unit, region->sent);
+}
+
+static void push_page(struct xbzrle_stream *stream,
+		      struct xbzrle_region *region, unsigned long unit,
+		      const void *content)
+{
+	u8 *p = put_header(stream, buf_tail(stream), region, unit,
+			   XBZRLE_WIRE_PAGE);
+
+	memcpy(p, content, XBZRLE_UNIT_SIZE);
+	buf_push(stream, p + XBZRLE_UNIT_SIZE);
+	stream->round_region = region;
+	stream->stats.normal_pages++;
+	__set_bit(unit, region->sent);
+}
+
+/* Bytes of the record, 0 if the page is unchanged, -ENOSPC on overflow. */
+static ssize_t push_delta(struct xbzrle_stream *stream,
+			  struct xbzrle_region *region, unsigned long unit,
+			  const void *base, const void *content)
+{
+	u8 *start = buf_tail(stream), *p;
+	ssize_t len;
+
+	p = put_header(stream, start, region, unit, XBZRLE_WIRE_XBZRLE);
+	len = xbzrle_encode(base, content, XBZRLE_UNIT_SIZE,
+			    p + XBZRLE_WIRE_DELTA, DELTA_MAX);
+	if (len <= 0)
+		return len;
+	*p++ = XBZRLE_WIRE_ENCODING;
+	put_unaligned_be16(len, p);
+	buf_push(stream, p + sizeof(u16) + len);
+	stream->round_region = region;
+	stream->stats.pages++;
+	len = buf_tail(stream) - start;
+	stream->stats.bytes += len;
+	__set_bit(unit, region->sent);
+	return len;
+}
+
+/*
+ * Encode a captured page against its base. Whatever was sent becomes the base
+ * in its place; the page that is free afterwards is returned.
+ */
+static struct page *encode_based(struct xbzrle_stream *stream,
+				 struct xbzrle_region *region,
+				 unsigned long unit, struct xbzrle_base *base,
+				 struct page *page)
+{
+	void *content = kmap_local_page(page);
+	void *old = kmap_local_page(base->page);
+	ssize_t len;
+
+	len = push_delta(stream, region, unit, old, content);
+	if (len < 0) {
+		push_page(stream, region, unit, content);
+		stream->stats.overflow++;
+	} else if (!len) {
+		stream->stats.unchanged_pages++;
+	}
+	kunmap_local(old);
+	kunmap_local(content);
+
+	average(&stream->based_bytes,
+		len < 0 ? XBZRLE_WIRE_HEADER + XBZRLE_UNIT_SIZE : len);
+	if (stream->final || !len)
+		return page;
+	if (len < 0)
+		return xbzrle_cache_overflow(&stream->cache, base, page);
+	return xbzrle_cache_replace(base, page);
+}
+
+/* Send a captured page whole, and offer it as a base. */
+static struct page *encode_whole(struct xbzrle_stream *stream,
+				 struct xbzrle_region *region,
+				 unsigned long unit, bool sits_out,
+				 struct page *page)
+{
+	void *content = kmap_local_page(page);
+
+	push_page(stream, region, unit, content);
+	kunmap_local(content);
+
+	average(&stream->whole_bytes, XBZRLE_WIRE_HEADER + XBZRLE_UNIT_SIZE);
+	if (sits_out)
+		stream->stats.skipped_pages++;
+	else if (stream->stats.rounds > 1)
+		stream->stats.cache_miss++;
+	if (stream->final || sits_out)
+		return page;
+	return xbzrle_cache_admit(&stream->cache,
+				  xbzrle_cache_key(region->id, unit), page);
+}
+
+static void encode_unit(struct xbzrle_stream *stream,
+			struct xbzrle_region *region, unsigned long unit,
+			struct page *page)
+{
+	unsigned long key = xbzrle_cache_key(region->id, unit);
+	u8 *start = buf_tail(stream);
+	struct xbzrle_base *base;
+	bool sits_out, zero, based;
+	void *content;
+
+	if (!page) {
+		/* A hole. The receiver has zeros until told otherwise. */
+		xbzrle_cache_drop(&stream->cache, key, key);
+		if (test_bit(unit, region->sent))
+			push_zero(stream, region, unit);
+		else
+			stream->stats.unchanged_pages++;
+		return;
+	}
+
+	base = xbzrle_cache_find(&stream->cache, key, &sits_out);
+	based = base;
+	content = kmap_local_page(page);
+	zero = !memchr_inv(content, 0, XBZRLE_UNIT_SIZE);
+	kunmap_local(content);
+
+	/* A base of a unit that is zero at the receiver is zero too. */
+	if (zero && !(base && !test_bit(unit, region->sent))) {
+		push_zero(stream, region, unit);
+		average(base ? &stream->based_bytes : &stream->whole_bytes,
+			XBZRLE_WIRE_HEADER + 1);
+		if (base && !stream->final)
+			page = xbzrle_cache_replace(base, page);
+	} else if (base) {
+		page = encode_based(stream, region, unit, base, page);
+	} else {
+		page = encode_whole(stream, region, unit, sits_out, page);
+	}
+	xbzrle_capture_spare(&stream->capture, page);
+	trace_xbzrle_encode(region->id, unit, based, buf_tail(stream) - start);
+}
+
+/* The next pending unit at or behind the cursor; units in its run, or 0. */
+static unsigned long next_pending(struct xbzrle_stream *stream,
+				  struct xbzrle_region **region)
+{
+	unsigned long id = stream->cursor_region, nr;
+
+	for (; (*region = xa_find(stream->regions, &id, ULONG_MAX,
+				  XA_PRESENT)); id++) {
+		/* The region at the cursor may be done, or gone. */
+		if (id != stream->cursor_region) {
+			stream->cursor_region = id;
+			stream->cursor_unit = 0;
+		}
+		if (!(*region)->nr_pending)
+			continue;
+		nr = xbzrle_dirty_next(&(*region)->pending,
+				       &stream->cursor_unit,
+				       XBZRLE_CAPTURE_BATCH);
+		if (nr)
+			return nr;
+	}
+	return 0;
+}
+
+/* Encode until @want bytes are there, the buffer is full, or the round ends. */
+static int buf_fill(struct xbzrle_stream *stream, size_t want)
+{
+	struct xbzrle_region *region;
+	unsigned long unit, nr;
+	struct page *page;
+	int ret = 0;
+
+	stream->read = 0;
+	stream->next_record = 0;
+	stream->nr_records = 0;
+	want = min_t(size_t, want, XBZRLE_STREAM_BUF - RECORD_MAX);
+	while (buf_tail(stream) - stream->buf < want &&
+	       stream->nr_records < XBZRLE_STREAM_RECORDS) {
+		nr = next_pending(stream, &region);
+		if (!nr) {
+			if (stream->eos_due)
+				buf_push(stream, put_be64(buf_tail(stream),
+							  XBZRLE_WIRE_EOS));
+			stream->eos_due = false;
+			break;
+		}
+
+		unit = stream->cursor_unit;
+		ret = xbzrle_capture_unit(&stream->capture, region, unit, nr,
+					  &page);
+		if (ret)
+			break;
+		encode_unit(stream, region, unit, page);
+		xbzrle_dirty_remove(&region->pending, unit, 1);
+		region->nr_pending--;
+		stream->cursor_unit++;
+
+		if (fatal_signal_pending(current)) {
+			ret = -EINTR;
+			break;
+		}
+		cond_resched();
+	}
+	/* Live pages are not held while nobody reads. */
+	xbzrle_capture_reset(&stream->capture);
+	return stream->nr_records ? 0 : ret;
+}
+
+/* Whole records that fit, or else a part of one to a reader with nothing yet. */
+static size_t buf_fit(struct xbzrle_stream *stream, size_t count, bool part)
+{
+	u32 i = stream->next_record;
+
+	if (stream->ends[stream->nr_records - 1] - stream->read <= count)
+		return stream->ends[stream->nr_records - 1] - stream->read;
+	while (stream->ends[i] - stream->read <= count)
+		i++;
+	if (i > stream->next_record)
+		return stream->ends[i - 1] - stream->read;
+	return part ? count : 0;
+}
+
+static ssize_t read_setup(struct xbzrle_stream *stream, struct iov_iter *to)
+{
+	size_t len = min(iov_iter_count(to),
+			 stream->setup_len - stream->setup_read);
+	size_t copied = copy_to_iter(stream->setup + stream->setup_read, len,
+				     to);
+
+	stream->setup_read += copied;
+	stream->stats.stream_bytes += copied;
+	if (stream->setup_read == stream->setup_len) {
+		kvfree(stream->setup);
+		stream->setup = NULL;
+		stream->setup_len = 0;
+	}
+	return copied < len && !copied ? -EFAULT : copied;
+}
+
+static ssize_t read_records(struct xbzrle_stream *stream, struct iov_iter *to)
+{
+	size_t total = 0, len, copied;
+	int ret;
+
+	while (iov_iter_count(to)) {
+		if (stream->next_record == stream->nr_records) {
+			ret = buf_fill(stream, iov_iter_count(to));
+			if (ret)
+				return total ?: ret;
+			if (!stream->nr_records)
+				break;
+		}
+		len = buf_fit(stream, iov_iter_count(to), !total);
+		if (!len)
+			break;
+		copied = copy_to_iter(stream->buf + stream->read, len, to);
+		stream->read += copied;
+		total += copied;
+		while (stream->next_record < stream->nr_records &&
+		       stream->ends[stream->next_record] <= stream->read)
+			stream->next_record++;
+		if (copied < len)
+			return total ?: -EFAULT;
+	}
+	if (!stream->eos_due && stream->next_record == stream->nr_records)
+		WRITE_ONCE(stream->active, false);
+	return total;
+}
+
+/**
+ * xbzrle_stream_read() - hand out bytes of the round
+ * @stream: the stream
+ * @to: where they go
+ *
+ * Whole records, unless not even the first one fits. What a fault keeps from
+ * being copied comes with the next read.
+ *
+ * Context: may sleep; session's lock.
+ * Return: bytes, 0 at the end of the round, -EFAULT when nothing could be
+ * copied, -EINTR, -ENOMEM, or the reason a region ended.
+ */
+ssize_t xbzrle_stream_read(struct xbzrle_stream *stream, struct iov_iter *to)
+{
+	ssize_t setup = 0, records;
+
+	if (!stream->active)
+		return 0;
+	if (stream->setup) {
+		setup = read_setup(stream, to);
+		if (setup < 0 || stream->setup)
+			return setup;
+	}
+	records = read_records(stream, to);
+	return records < 0 ? setup ?: records : setup + records;
+}
+
+/**
+ * xbzrle_stream_forget() - a region is about to go
+ * @stream: the stream
+ * @region: the region; what is encoded of it already is still handed out
+ *
+ * Context: may sleep; session's lock.
+ */
+void xbzrle_stream_forget(struct xbzrle_stream *stream,
+			  struct xbzrle_region *region)
+{
+	xbzrle_capture_reset(&stream->capture);
+	if (stream->round_region == region)
+		stream->round_region = NULL;
+	xbzrle_cache_drop(&stream->cache, xbzrle_cache_key(region->id, 0),
+			  xbzrle_cache_key(region->id + 1, 0) - 1);
+}
+
+/**
+ * xbzrle_stream_drop_bases() - the next receiver has nothing
+ * @stream: the stream, not active
+ *
+ * Context: may sleep; session's lock.
+ */
+void xbzrle_stream_drop_bases(struct xbzrle_stream *stream)
+{
+	xbzrle_cache_drop(&stream->cache, 0, ULONG_MAX);
+}

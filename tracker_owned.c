@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Owned memory is a shmem file of its own behind each region, mapped with our
+ * vm_ops. A page is mapped read-only until ->page_mkwrite has put its unit in
+ * the dirty set; a harvest takes the units out and write-protects their pages
+ * in every process that maps them, and through the mmu notifiers in every
+ * secondary MMU. It visits what is in the set and nothing else.
+ *
+ * Nothing is lost between a fault and a harvest, because ->page_mkwrite adds
+ * the unit with the folio locked and the fault unlocks it only when the PTE is
+ * writable, while the harvest first removes the unit, then waits for the lock,
+ * then write-protects. A fault that was on its way when the unit was removed
+ * has its PTE in place by then; one that comes later adds the unit again.
+ */
+#include <linux/anon_inodes.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/falloc.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/pagemap.h>
+#include <linux/sched/signal.h>
+#include <linux/shmem_fs.h>
+#include <linux/slab.h>
+
+#include "compat/compat.h"
+#include <xbzrle/file_page.h>
+#include <xbzrle/region.h>
+#include <xbzrle/tracker_owned.h>
+
+/* Pages write-protected together; one flush serves them all. */
+#define OWNED_RUN_MAX	256
+
+/**
+ * struct xbzrle_owned - an owned region
+ * @region: the part all trackers share
+ * @shmem: the memory; its address_space is the region's own
+ * @run: the folios of the run being harvested; session's lock
+ * @cleaned: scratch bits for clean_record_shared_mapping_range(); likewise
+ */
+struct xbzrle_owned {
+	struct xbzrle_region region;
+	struct file *shmem;
+	struct folio *run[OWNED_RUN_MAX];
+	DECLARE_BITMAP(cleaned, OWNED_RUN_MAX);
+};
+
+static struct xbzrle_owned *to_owned(struct xbzrle_region *region)
+{
+	return container_of(region, struct xbzrle_owned, region);
+}
+
+/* The region's file is the shmem file, so each VMA pins region and module. */
+static struct xbzrle_owned *vma_owned(struct vm_area_struct *vma)
+{
+	return vma->vm_file->private_data;
+}
+
+static vm_fault_t owned_vm_fault(struct vm_fault *vmf)
+{
+	struct xbzrle_owned *owned = vma_owned(vmf->vma);
+	struct address_space *mapping = owned->shmem->f_mapping;
+	struct folio *folio;
+	struct page *page;
+	int ret;
+
+	if (vmf->pgoff >= owned->region.nr_units)
+		return VM_FAULT_SIGBUS;
+
+	folio = shmem_read_folio(mapping, vmf->pgoff);
+	if (IS_ERR(folio))
+		return vmf_error(PTR_ERR(folio));
+	folio_lock(folio);
+	if (folio->mapping != mapping) {
+		/* Punched out or replaced meanwhile: fault again. */
+		folio_unlock(folio);
+		folio_put(folio);
+		return VM_FAULT_NOPAGE;
+	}
+
+	page = folio_file_page(folio, vmf->pgoff);
+	if (!folio_test_large(folio)) {
+		vmf->page = page;
+		return VM_FAULT_LOCKED;
+	}
+
+	/*
+	 * Left to itself, the fault would map all of a large folio with one
+	 * PMD, writable at once. vm_insert_page() makes one read-only PTE; a
+	 * write comes back through ->page_mkwrite.
+	 */
+	ret = vm_insert_page(vmf->vma, vmf->address & PAGE_MASK, page);
+	folio_unlock(folio);
+	folio_put(folio);
+	if (ret && ret != -EBUSY)
+		return vmf_error(ret);
+	return VM_FAULT_NOPAGE;
+}
+
+static vm_fault_t owned_vm_page_mkwrite(struct vm_fault *vmf)
+{
+	struct xbzrle_owned *owned = vma_owned(vmf->vma);
+	struct folio *folio = page_folio(vmf->page);
+
+	folio_lock(folio);
+	if (folio->mapping != owned->shmem->f_mapping) {
+		folio_unlock(folio);
+		return VM_FAULT_NOPAGE;
+	}
+	xbzrle_dirty_add(&owned->region.dirty, vmf->pgoff);
+	return VM_FAULT_LOCKED;
+}
+
+static const struct vm_operations_struct owned_vm_ops = {
+	.fault		= owned_vm_fault,
+	.page_mkwrite	= owned_vm_page_mkwrite,
+};
+
+static int owned_file_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct xbzrle_owned *owned = file->private_data;
+
+	if (!(vma->vm_flags & VM_SHARED))
+		return -EINVAL;
+	if (vma->vm_pgoff > owned->region.nr_units ||
+	    vma_pages(vma) > owned->region.nr_units - vma->vm_pgoff)
+		return -EINVAL;
+
+	/* MIXEDMAP is what vm_insert_page() asks for in a fault. */
+	vm_flags_set(vma, VM_DONTEXPAND | VM_MIXEDMAP | VM_NOHUGEPAGE);
+	vma->vm_ops = &owned_vm_ops;
+	return 0;
+}
+
+/*
+ * Punch a hole, as a balloon or MADV_REMOVE does. The dirty set learns of it
+ * afterwards: a harvest in between sees the old content, and the next one sees
+ * the hole.
+ */
+static long owned_file_fallocate(struct file *file, int mode, loff_t offset,
+				 loff_t len)
+{
+	struct xbzrle_owned *owned = file->private_data;
+	loff_t size = (loff_t)owned->region.nr_units << PAGE_SHIFT;
+
+	if (mode != (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE))
+		return -EOPNOTSUPP;
+	if (!PAGE_ALIGNED(offset) || !PAGE_ALIGNED(len))
+		return -EINVAL;
+	if (offset >= size)
+		return 0;
+	len = min(len, size - offset);
+
+	unmap_mapping_range(owned->shmem->f_mapping, offset, len, 0);
+	shmem_truncate_range(file_inode(owned->shmem), offset,
+			     offset + len - 1);
+	xbzrle_dirty_add_range(&owned->region.dirty, offset >> PAGE_SHIFT,
+			       len >> PAGE_SHIFT);
+	return 0;
+}
+
+static int owned_file_release(struct inode *inode, struct file *file)
+{
+	struct xbzrle_owned *owned = file->private_data;
+
+	xbzrle_region_destroy(&owned->region);
+	kfree(owned);
+	return 0;
+}
+
+/* shmem's, for reading and seeking, with ours in their place. */
+static struct file_operations owned_fops;
+/* The kernel's own for an inode that cannot be opened, and how it is had. */
+static const struct file_operations *no_open_fops;
+static const struct file_operations bare_fops = { .owner = THIS_MODULE };
+
+/**
+ * xbzrle_owned_init() - prepare for xbzrle_owned_create(), at module load
+ *
+ * Context: may sleep.
+ * Return: 0, or why no file could be made to learn from.
+ */
+int xbzrle_owned_init(void)
+{
+	struct file *shmem, *anon;
+
+	shmem = shmem_file_setup("xbzrle", PAGE_SIZE, 0);
+	if (IS_ERR(shmem))
+		return PTR_ERR(shmem);
+	owned_fops = *shmem->f_op;
+	owned_fops.owner = THIS_MODULE;
+	owned_fops.release = owned_file_release;
+	owned_fops.mmap = owned_file_mmap;
+	owned_fops.fallocate = owned_file_fallocate;
+	owned_fops.write_iter = NULL;
+	owned_fops.splice_write = NULL;
+	fput(shmem);
+
+	anon = anon_inode_getfile("[xbzrle]", &bare_fops, NULL, 0);
+	if (IS_ERR(anon))
+		return PTR_ERR(anon);
+	no_open_fops = file_inode(anon)->i_fop;
+	fput(anon);
+	return 0;
+}
+
+/*
+ * Write-protect a run in everything that maps it. The dirty bits of the PTEs
+ * have to go as well: mprotect(), and NUMA balancing on newer kernels, make a
+ * PTE that is dirty writable again without asking ->page_mkwrite. That can
+ * also happen between the two steps, which the next pass then sees.
+ */
+static void owned_protect(struct xbzrle_owned *owned, unsigned long first,
+			  unsigned long nr)
+{
+	struct address_space *mapping = owned->shmem->f_mapping;
+
+#if IS_ENABLED(CONFIG_MAPPING_DIRTY_HELPERS)
+	pgoff_t start, end;
+
+	do {
+		start = 0;
+		end = 0;
+		wp_shared_mapping_range(mapping, first, nr);
+	} while (clean_record_shared_mapping_range(mapping, first, nr, first,
+						   owned->cleaned, &start,
+						   &end));
+#else
+	unmap_mapping_range(mapping, (loff_t)first << PAGE_SHIFT,
+			    (loff_t)nr << PAGE_SHIFT, 0);
+#endif
+}
+
+static void owned_harvest_run(struct xbzrle_owned *owned, unsigned long first,
+			      unsigned long nr)
+{
+	struct xbzrle_region *region = &owned->region;
+	struct folio *folio;
+	unsigned long i;
+
+	xbzrle_dirty_remove(&region->dirty, first, nr);
+	for (i = 0; i < nr; i++) {
+		folio = filemap_get_folio(owned->shmem->f_mapping, first + i);
+		owned->run[i] = IS_ERR(folio) ? NULL : folio;
+		if (owned->run[i])
+			folio_wait_locked(folio);
+	}
+
+	owned_protect(owned, first, nr);
+
+	for (i = 0; i < nr; i++) {
+		folio = owned->run[i];
+		if (!folio)
+			continue;
+		if (xbzrle_region_page_held(folio_page(folio, 0), 1)) {
+			xbzrle_dirty_add(&region->dirty, first + i);
+			region->nr_held++;
+		}
+		folio_put(folio);
+	}
+	xbzrle_region_found(region, first, nr);
+}
+
+static int owned_harvest(struct xbzrle_region *region)
+{
+	unsigned long first = 0, nr;
+
+	while ((nr = xbzrle_dirty_next(&region->dirty, &first,
+				       OWNED_RUN_MAX))) {
+		owned_harvest_run(to_owned(region), first, nr);
+		first += nr;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+	}
+	return 0;
+}
+
+static long owned_get(struct xbzrle_region *region, unsigned long unit,
+		      unsigned int nr, struct page **pages)
+{
+	struct xbzrle_owned *owned = to_owned(region);
+	struct page *page;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		page = xbzrle_file_page_get(owned->shmem, unit + i);
+		if (IS_ERR(page))
+			return i ?: PTR_ERR(page);
+		pages[i] = page;
+	}
+	return nr;
+}
+
+static int owned_check(struct xbzrle_region *region, u64 *addr)
+{
+	return 0;
+}
+
+/* What is mapped stays mapped; the last user of the file frees the region. */
+static void owned_release(struct xbzrle_region *region)
+{
+	fput(to_owned(region)->shmem);
+}
+
+static const struct xbzrle_tracker_ops owned_ops = {
+	.tracker	= XBZRLE_TRACKER_OWNED,
+	.harvest	= owned_harvest,
+	.get		= owned_get,
+	.check		= owned_check,
+	.release	= owned_release,
+};
+
+/**
+ * xbzrle_owned_create() - make an owned region
+ * @name: its name in the stream
+ * @name_len: bytes in @name
+ * @length: bytes, a multiple of PAGE_SIZE
+ * @region: out: the region, which lives as long as its file; its release
+ *	operation gives up one reference on that
+ *
+ * Context: may sleep.
+ * Return: the region's file with one reference, or an ERR_PTR: -ENOMEM,
+ * -ENFILE.
+ */
+struct file *xbzrle_owned_create(const char *name, u32 name_len, u64 length,
+				 struct xbzrle_region **region)
+{
+	struct xbzrle_owned *owned;
+	struct inode *inode;
+	struct file *file;
+	int ret;
+
+	owned = kzalloc(sizeof(*owned), GFP_KERNEL_ACCOUNT);
+	if (!owned)
+		return ERR_PTR(-ENOMEM);
+	ret = xbzrle_region_init(&owned->region, &owned_ops, name, name_len,
+				 length);
+	if (ret)
+		goto free_owned;
+	file = shmem_file_setup("xbzrle", length, VM_NORESERVE);
+	if (IS_ERR(file)) {
+		ret = PTR_ERR(file);
+		goto destroy_region;
+	}
+
+	/*
+	 * Opened a second time, through /proc/PID/map_files or fd, it would be
+	 * a plain shmem file that can be written past our faults. The inode
+	 * may outlive this module, so what refuses that is the kernel's own.
+	 */
+	inode = file_inode(file);
+	inode->i_fop = no_open_fops;
+	SHMEM_I(inode)->seals |= F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW;
+
+	/* shmem's had no owner to put. */
+	__module_get(THIS_MODULE);
+	file->f_op = &owned_fops;
+	file->f_mode &= ~FMODE_CAN_WRITE;
+	file->f_mode |= FMODE_LSEEK | FMODE_PREAD;
+	file->private_data = owned;
+	owned->shmem = file;
+	*region = &owned->region;
+	return file;
+
+destroy_region:
+	xbzrle_region_destroy(&owned->region);
+free_owned:
+	kfree(owned);
+	return ERR_PTR(ret);
+}

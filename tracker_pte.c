@@ -1,0 +1,769 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A writable PTE was written, or may have been, since it was last seen here: a
+ * harvest takes the write permission from each PTE that has it, flushes the
+ * TLB, and only then are contents read. The next write faults, and the kernel
+ * makes the PTE writable again.
+ *
+ * What else changes a page, or hides that its PTE was writable (unmapping,
+ * migration, swap-out, fork, mprotect, KSM, NUMA hinting), goes through the
+ * mmu notifiers. An interval notifier puts each such range in the dirty set;
+ * the comparison with the base drops what did not really change.
+ *
+ * A unit is dirty if its PTE was writable, or a notifier event named it, or it
+ * was not armed: it was not populated when a harvest last looked at it.
+ *
+ * Who writes a page through a page table other than the CPUs' would be missed,
+ * since a module cannot raise mmu notifier events: an mm with a foreign
+ * notifier is refused. So are two trackers on one page, which would take each
+ * other's write permission away unseen.
+ */
+#include <linux/highmem.h>
+#include <linux/list.h>
+#include <linux/mm.h>
+#include <linux/mm_inline.h>
+#include <linux/mmu_notifier.h>
+#include <linux/pagemap.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/shmem_fs.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+
+#include "compat/compat.h"
+#include <xbzrle/file_page.h>
+#include <xbzrle/region.h>
+#include <xbzrle/tracker_pte.h>
+
+#if XBZRLE_HAVE_TRACKER_PTE
+
+/* Address space walked under one hold of mmap_lock, with one TLB flush. */
+#define PTE_CHUNK	(256UL << 20)
+/* Memory whose faults are not ours to judge. */
+#define PTE_VM_REFUSED	(VM_HUGETLB | VM_IO | VM_PFNMAP | VM_MIXEDMAP)
+
+/**
+ * struct xbzrle_mm - an mm with pte regions, of whatever session
+ * @notifier: makes the object unique to its mm, and shows who else is there
+ * @head: what @notifier.hlist.pprev is when nobody came after us
+ * @regions: its pte regions; mmap_lock for write
+ */
+struct xbzrle_mm {
+	struct mmu_notifier notifier;
+	struct hlist_node **head;
+	struct list_head regions;
+};
+
+/**
+ * struct pte_nohuge - a VMA that was marked VM_NOHUGEPAGE for a region
+ * @link: in xbzrle_pte.nohuge
+ * @start: its first address
+ * @end: the address behind it
+ */
+struct pte_nohuge {
+	struct list_head link;
+	unsigned long start;
+	unsigned long end;
+};
+
+/**
+ * struct xbzrle_pte - a region of memory that existed before
+ * @region: the part all trackers share
+ * @mm: whose memory; pinned, its user count is taken for each use
+ * @xmm: what all regions of @mm share
+ * @link: in @xmm->regions; mmap_lock for write
+ * @start: first address
+ * @end: the address behind it
+ * @shared: shmem-backed shared memory rather than private anonymous
+ * @nohuge: VMAs to give their huge pages back to; session's lock
+ * @armed: bit per unit that was looked at since it was populated; session's
+ *	lock
+ * @notifier: tells of changes by others than the target's own writes
+ * @watch: told when the target is gone
+ * @lock: @notifier's sequence, @ended, @ended_addr, @gone
+ * @ended: 0, or the errno with which the region ended
+ * @ended_addr: the address that showed it
+ * @gone: @mm was torn down
+ */
+struct xbzrle_pte {
+	struct xbzrle_region region;
+	struct mm_struct *mm;
+	struct xbzrle_mm *xmm;
+	struct list_head link;
+	unsigned long start;
+	unsigned long end;
+	bool shared;
+	struct list_head nohuge;
+	unsigned long *armed;
+	struct mmu_interval_notifier notifier;
+	struct xbzrle_watch *watch;
+	spinlock_t lock;
+	int ended;
+	unsigned long ended_addr;
+	bool gone;
+};
+
+static struct xbzrle_pte *to_pte(struct xbzrle_region *region)
+{
+	return container_of(region, struct xbzrle_pte, region);
+}
+
+static unsigned long pte_unit(struct xbzrle_pte *pte, unsigned long addr)
+{
+	return (addr - pte->start) >> PAGE_SHIFT;
+}
+
+static struct mmu_notifier *xmm_alloc(struct mm_struct *mm)
+{
+	struct xbzrle_mm *xmm = kzalloc(sizeof(*xmm), GFP_KERNEL_ACCOUNT);
+
+	if (!xmm)
+		return ERR_PTR(-ENOMEM);
+	INIT_LIST_HEAD(&xmm->regions);
+	return &xmm->notifier;
+}
+
+static void xmm_free(struct mmu_notifier *notifier)
+{
+	kfree(container_of(notifier, struct xbzrle_mm, notifier));
+}
+
+static const struct mmu_notifier_ops xmm_ops = {
+	.alloc_notifier	= xmm_alloc,
+	.free_notifier	= xmm_free,
+};
+
+static struct xbzrle_mm *xmm_get(struct mm_struct *mm)
+{
+	struct mmu_notifier *notifier;
+	struct xbzrle_mm *xmm;
+
+	mmap_assert_write_locked(mm);
+	notifier = mmu_notifier_get_locked(&xmm_ops, mm);
+	if (IS_ERR(notifier))
+		return ERR_CAST(notifier);
+	xmm = container_of(notifier, struct xbzrle_mm, notifier);
+	/* New notifiers become the list's head, under mmap_lock for write. */
+	if (!xmm->head)
+		xmm->head = notifier->hlist.pprev;
+	return xmm;
+}
+
+/* Is there a secondary MMU, which writes without our PTEs? */
+static bool xmm_has_foreign(struct xbzrle_mm *xmm)
+{
+	return READ_ONCE(xmm->notifier.hlist.next) ||
+	       READ_ONCE(xmm->notifier.hlist.pprev) != xmm->head;
+}
+
+/* The first reason stays. */
+static int pte_end(struct xbzrle_pte *pte, int ret, unsigned long addr)
+{
+	spin_lock(&pte->lock);
+	if (!pte->ended) {
+		pte->ended = ret;
+		pte->ended_addr = addr;
+	}
+	spin_unlock(&pte->lock);
+	return ret;
+}
+
+static int pte_check(struct xbzrle_region *region, u64 *addr)
+{
+	struct xbzrle_pte *pte = to_pte(region);
+	int ret;
+
+	spin_lock(&pte->lock);
+	ret = pte->gone ? -ESRCH : pte->ended;
+	*addr = pte->ended_addr;
+	spin_unlock(&pte->lock);
+	return ret;
+}
+
+/* Runs before the change is made; may not sleep when not @range's to. */
+static bool pte_invalidate(struct mmu_interval_notifier *notifier,
+			   const struct mmu_notifier_range *range,
+			   unsigned long seq)
+{
+	struct xbzrle_pte *pte =
+		container_of(notifier, struct xbzrle_pte, notifier);
+	unsigned long start = max(range->start, pte->start);
+	unsigned long end = min(range->end, pte->end);
+	bool gone = range->event == MMU_NOTIFY_RELEASE;
+
+	spin_lock(&pte->lock);
+	mmu_interval_set_seq(notifier, seq);
+	xbzrle_dirty_add_range(&pte->region.dirty, pte_unit(pte, start),
+			       (end - start) >> PAGE_SHIFT);
+	if (range->event == MMU_NOTIFY_UNMAP && !pte->ended) {
+		pte->ended = -EFAULT;
+		pte->ended_addr = start;
+	}
+	if (gone && !pte->gone) {
+		pte->gone = true;
+		pte->ended_addr = start;
+		atomic_inc(&pte->watch->gone);
+	}
+	spin_unlock(&pte->lock);
+	if (gone)
+		wake_up_all(&pte->watch->wait);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops pte_notifier_ops = {
+	.invalidate = pte_invalidate,
+};
+
+/*
+ * Move the dirty set to the pending one. Units whose change was announced
+ * after @seq began may change after this round has read them, so they stay
+ * for the next round as well.
+ */
+static void pte_take_dirty(struct xbzrle_pte *pte, unsigned long seq)
+{
+	struct xbzrle_region *region = &pte->region;
+	unsigned long first, nr;
+
+	for (first = 0;
+	     (nr = xbzrle_dirty_next(&region->dirty, &first, ULONG_MAX));
+	     first += nr)
+		xbzrle_region_found(region, first, nr);
+
+	spin_lock(&pte->lock);
+	if (!mmu_interval_read_retry(&pte->notifier, seq))
+		for (first = 0; (nr = xbzrle_dirty_next(&region->dirty, &first,
+							ULONG_MAX));
+		     first += nr)
+			xbzrle_dirty_remove(&region->dirty, first, nr);
+	spin_unlock(&pte->lock);
+}
+
+/* 0 if the VMA is of the region's kind. */
+static int pte_check_vma(struct xbzrle_pte *pte, struct vm_area_struct *vma)
+{
+	if (vma->vm_flags & PTE_VM_REFUSED)
+		return -EOPNOTSUPP;
+	if (!pte->shared)
+		return vma_is_anonymous(vma) ? 0 : -EOPNOTSUPP;
+	if (!(vma->vm_flags & VM_SHARED) || !vma->vm_file ||
+	    !shmem_mapping(vma->vm_file->f_mapping))
+		return -EOPNOTSUPP;
+	return 0;
+}
+
+/*
+ * Is all of [start, end) mapped by VMAs of the region's kind? 1 if one of them
+ * may get huge pages. *addr is the first address that failed.
+ */
+static int pte_check_range(struct xbzrle_pte *pte, unsigned long start,
+			   unsigned long end, unsigned long *addr)
+{
+	struct vm_area_struct *vma;
+	int huge = 0, ret;
+
+	mmap_assert_locked(pte->mm);
+	for (*addr = start; *addr < end; *addr = vma->vm_end) {
+		vma = find_vma(pte->mm, *addr);
+		if (!vma || vma->vm_start > *addr)
+			return -EFAULT;
+		ret = pte_check_vma(pte, vma);
+		if (ret)
+			return ret;
+		huge |= !(vma->vm_flags & VM_NOHUGEPAGE);
+	}
+	return huge;
+}
+
+/* Keep huge pages away from the region's VMAs, and remember from which. */
+static int pte_forbid_huge(struct xbzrle_pte *pte)
+{
+	struct vm_area_struct *vma;
+	struct pte_nohuge *nohuge;
+	unsigned long addr;
+
+	mmap_assert_write_locked(pte->mm);
+	for (addr = pte->start; addr < pte->end; addr = vma->vm_end) {
+		vma = find_vma(pte->mm, addr);
+		if (!vma || vma->vm_start >= pte->end)
+			break;
+		if (vma->vm_flags & VM_NOHUGEPAGE)
+			continue;
+		nohuge = kmalloc(sizeof(*nohuge), GFP_KERNEL_ACCOUNT);
+		if (!nohuge)
+			return -ENOMEM;
+		nohuge->start = vma->vm_start;
+		nohuge->end = vma->vm_end;
+		list_add(&nohuge->link, &pte->nohuge);
+		vm_flags_set(vma, VM_NOHUGEPAGE);
+	}
+	return 0;
+}
+
+static void pte_allow_huge(struct xbzrle_pte *pte, bool alive)
+{
+	struct pte_nohuge *nohuge, *next;
+	struct vm_area_struct *vma;
+	unsigned long addr;
+
+	list_for_each_entry_safe(nohuge, next, &pte->nohuge, link) {
+		for (addr = nohuge->start; alive && addr < nohuge->end;
+		     addr = vma->vm_end) {
+			vma = find_vma(pte->mm, addr);
+			if (!vma || vma->vm_start >= nohuge->end)
+				break;
+			vm_flags_clear(vma, VM_NOHUGEPAGE);
+		}
+		kfree(nohuge);
+	}
+}
+
+/* The PMD that maps @addr or NULL; either way *next is where to go on. */
+static pmd_t *pte_find_pmd(struct mm_struct *mm, unsigned long addr,
+			   unsigned long end, unsigned long *next)
+{
+	pgd_t *pgd = pgd_offset(mm, addr);
+	p4d_t *p4d;
+	pud_t *pud;
+	pmd_t *pmd;
+
+	*next = pgd_addr_end(addr, end);
+	if (pgd_none(*pgd))
+		return NULL;
+	p4d = p4d_offset(pgd, addr);
+	*next = p4d_addr_end(addr, end);
+	if (p4d_none(*p4d))
+		return NULL;
+	pud = pud_offset(p4d, addr);
+	*next = pud_addr_end(addr, end);
+	if (pud_none(*pud))
+		return NULL;
+	pmd = pmd_offset(pud, addr);
+	*next = pmd_addr_end(addr, end);
+	return pmd_none(READ_ONCE(*pmd)) ? NULL : pmd;
+}
+
+/*
+ * Have a huge page at @addr mapped by PTEs. VM_NOHUGEPAGE is set, so an
+ * anonymous one does not come back.
+ */
+static int pte_split_huge(struct xbzrle_pte *pte, unsigned long addr)
+{
+	struct page *page = NULL;
+	long nr;
+
+	nr = get_user_pages_remote(pte->mm, addr, 1,
+				   FOLL_SPLIT_PMD | FOLL_FORCE | FOLL_DUMP,
+				   &page, NULL);
+	if (nr == 1)
+		put_page(page);
+	/* The huge zero page is split too, although FOLL_DUMP refuses it. */
+	return nr == 1 || nr == -EFAULT ? 0 : nr;
+}
+
+/**
+ * struct pte_walk - state of one walk
+ * @pte: the region
+ * @flush: a PTE lost its write permission
+ */
+struct pte_walk {
+	struct xbzrle_pte *pte;
+	bool flush;
+};
+
+/* For each PTE of a populated page table, under the page-table lock. */
+static int pte_harvest_one(pte_t *ptep, unsigned long addr, void *data)
+{
+	struct pte_walk *walk = data;
+	struct xbzrle_pte *pte = walk->pte;
+	struct xbzrle_region *region = &pte->region;
+	unsigned long unit = pte_unit(pte, addr);
+	pte_t entry = *ptep;
+	bool found;
+
+	if (pte_none(entry))
+		return 0;
+
+	found = !test_bit(unit, pte->armed);
+	if (pte_present(entry) && pte_write(entry)) {
+		ptep_set_wrprotect(pte->mm, addr, ptep);
+		walk->flush = true;
+		found = true;
+	}
+	if (found) {
+		__set_bit(unit, pte->armed);
+		xbzrle_region_found(region, unit, 1);
+	} else if (!xbzrle_dirty_test(&region->pending, unit)) {
+		return 0;
+	}
+
+	/* Only what is being sent can have been written by a holder. */
+	if (pte_present(entry) && !is_zero_pfn(pte_pfn(entry)) &&
+	    xbzrle_region_page_held(pte_page(entry), 0)) {
+		xbzrle_dirty_add(&region->dirty, unit);
+		region->nr_held++;
+	}
+	return 0;
+}
+
+static int pte_walk_range(struct pte_walk *walk, unsigned long start,
+			  unsigned long end)
+{
+	struct xbzrle_pte *pte = walk->pte;
+	unsigned long addr, next;
+	pmd_t *pmd, entry;
+	int ret;
+
+	for (addr = start; addr < end; addr = next) {
+		pmd = pte_find_pmd(pte->mm, addr, end, &next);
+		if (!pmd)
+			continue;
+		entry = READ_ONCE(*pmd);
+		if (pmd_trans_huge(entry) || !pmd_present(entry)) {
+			ret = pte_split_huge(pte, addr);
+			if (ret)
+				return ret;
+			/* A shared one left no PTE that could tell. */
+			xbzrle_region_found(&pte->region, pte_unit(pte, addr),
+					    (next - addr) >> PAGE_SHIFT);
+			pmd = pte_find_pmd(pte->mm, addr, end, &next);
+			if (!pmd)
+				continue;
+			entry = READ_ONCE(*pmd);
+			if (pmd_trans_huge(entry) || !pmd_present(entry))
+				return -EAGAIN;
+		}
+		/*
+		 * The page table is there and stays: it goes only with its
+		 * VMA, or to khugepaged, and both need mmap_lock for write.
+		 */
+		ret = apply_to_page_range(pte->mm, addr, next - addr,
+					  pte_harvest_one, walk);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/* With mmap_lock held for read on success. */
+static int pte_lock_range(struct xbzrle_pte *pte, unsigned long start,
+			  unsigned long end)
+{
+	unsigned long addr;
+	int ret;
+
+	if (mmap_read_lock_killable(pte->mm))
+		return -EINTR;
+	ret = pte_check_range(pte, start, end, &addr);
+	if (!ret)
+		return 0;
+	mmap_read_unlock(pte->mm);
+	if (ret < 0)
+		return pte_end(pte, ret, addr);
+
+	/* Somebody asked for huge pages again. */
+	if (mmap_write_lock_killable(pte->mm))
+		return -EINTR;
+	ret = pte_check_range(pte, start, end, &addr);
+	if (ret > 0)
+		ret = pte_forbid_huge(pte);
+	else if (ret < 0)
+		ret = pte_end(pte, ret, addr);
+	if (ret)
+		mmap_write_unlock(pte->mm);
+	else
+		mmap_write_downgrade(pte->mm);
+	return ret;
+}
+
+static int pte_harvest_chunk(struct xbzrle_pte *pte, unsigned long start,
+			     unsigned long end)
+{
+	struct pte_walk walk = { .pte = pte };
+	int ret;
+
+	ret = pte_lock_range(pte, start, end);
+	if (ret)
+		return ret;
+	/*
+	 * Until the flush, another CPU may write through its TLB what a PTE
+	 * forbids; who else changes these PTEs meanwhile has to flush as well.
+	 */
+	inc_tlb_flush_pending(pte->mm);
+	ret = pte_walk_range(&walk, start, end);
+	if (walk.flush)
+		xbzrle_flush_tlb_mm(pte->mm);
+	dec_tlb_flush_pending(pte->mm);
+	mmap_read_unlock(pte->mm);
+	return ret;
+}
+
+static int pte_harvest(struct xbzrle_region *region)
+{
+	struct xbzrle_pte *pte = to_pte(region);
+	unsigned long addr, next;
+	u64 ended_addr;
+	int ret;
+
+	ret = pte_check(region, &ended_addr);
+	if (ret)
+		return ret;
+	if (!mmget_not_zero(pte->mm))
+		return pte_end(pte, -ESRCH, pte->start);
+
+	/* Waits for changes that are under way. */
+	pte_take_dirty(pte, mmu_interval_read_begin(&pte->notifier));
+	for (addr = pte->start; !ret && addr < pte->end; addr = next) {
+		next = min(pte->end, addr + PTE_CHUNK);
+		ret = pte_harvest_chunk(pte, addr, next);
+		if (!ret && fatal_signal_pending(current))
+			ret = -EINTR;
+		cond_resched();
+	}
+	if (!ret && xmm_has_foreign(pte->xmm))
+		ret = pte_end(pte, -EOPNOTSUPP, pte->start);
+	mmput(pte->mm);
+	return ret ?: pte_check(region, &ended_addr);
+}
+
+static int pte_hole_one(pte_t *ptep, unsigned long addr, void *data)
+{
+	bool *hole = data;
+
+	*hole = pte_none(*ptep) ||
+		(pte_present(*ptep) && is_zero_pfn(pte_pfn(*ptep)));
+	return 0;
+}
+
+/* GUP says EFAULT of a hole, and also of a page that cannot be read. */
+static bool pte_is_hole(struct xbzrle_pte *pte, unsigned long addr)
+{
+	unsigned long next;
+	bool hole = false;
+	pmd_t *pmd;
+
+	pmd = pte_find_pmd(pte->mm, addr, addr + PAGE_SIZE, &next);
+	if (!pmd)
+		return true;
+	if (pmd_trans_huge(READ_ONCE(*pmd)) && pte_split_huge(pte, addr))
+		return false;
+	if (!pmd_present(READ_ONCE(*pmd)) || pmd_trans_huge(READ_ONCE(*pmd)))
+		return false;
+	apply_to_page_range(pte->mm, addr, PAGE_SIZE, pte_hole_one, &hole);
+	return hole;
+}
+
+static long pte_get_private(struct xbzrle_pte *pte, unsigned long addr,
+			    unsigned int nr, struct page **pages)
+{
+	long got;
+
+	/* FOLL_DUMP: a page that was never populated stays so. */
+	got = get_user_pages_remote(pte->mm, addr, nr, FOLL_FORCE | FOLL_DUMP,
+				    pages, NULL);
+	if (got != -EFAULT)
+		return got;
+	if (!pte_is_hole(pte, addr))
+		return pte_end(pte, -EFAULT, addr);
+	pages[0] = NULL;
+	return 1;
+}
+
+static long pte_get_shared(struct xbzrle_pte *pte, unsigned long addr,
+			   struct page **pages)
+{
+	struct vm_area_struct *vma = find_vma(pte->mm, addr);
+	pgoff_t index = vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT);
+	struct page *page;
+
+	page = xbzrle_file_page_get(vma->vm_file, index);
+	if (IS_ERR(page))
+		return PTR_ERR(page);
+	pages[0] = page;
+	return 1;
+}
+
+static long pte_get(struct xbzrle_region *region, unsigned long unit,
+		    unsigned int nr, struct page **pages)
+{
+	struct xbzrle_pte *pte = to_pte(region);
+	unsigned long addr = pte->start + (unit << PAGE_SHIFT);
+	unsigned long bad;
+	u64 ended_addr;
+	long ret;
+
+	ret = pte_check(region, &ended_addr);
+	if (ret)
+		return ret;
+	if (!mmget_not_zero(pte->mm))
+		return pte_end(pte, -ESRCH, addr);
+	if (mmap_read_lock_killable(pte->mm)) {
+		mmput(pte->mm);
+		return -EINTR;
+	}
+	ret = pte_check_range(pte, addr, addr + ((unsigned long)nr <<
+						 PAGE_SHIFT), &bad);
+	if (ret < 0)
+		ret = pte_end(pte, ret, bad);
+	else if (pte->shared)
+		ret = pte_get_shared(pte, addr, pages);
+	else
+		ret = pte_get_private(pte, addr, nr, pages);
+	mmap_read_unlock(pte->mm);
+	mmput(pte->mm);
+	return ret;
+}
+
+static void pte_release(struct xbzrle_region *region)
+{
+	struct xbzrle_pte *pte = to_pte(region);
+	bool alive;
+
+	mmu_interval_notifier_remove(&pte->notifier);
+	if (pte->gone)
+		atomic_dec(&pte->watch->gone);
+
+	alive = mmget_not_zero(pte->mm);
+	mmap_write_lock(pte->mm);
+	list_del(&pte->link);
+	pte_allow_huge(pte, alive);
+	mmap_write_unlock(pte->mm);
+	if (alive)
+		mmput(pte->mm);
+
+	mmu_notifier_put(&pte->xmm->notifier);
+	mmdrop(pte->mm);
+	kvfree(pte->armed);
+	xbzrle_region_destroy(region);
+	kfree(pte);
+}
+
+static const struct xbzrle_tracker_ops pte_ops = {
+	.tracker	= XBZRLE_TRACKER_PTE,
+	.harvest	= pte_harvest,
+	.get		= pte_get,
+	.check		= pte_check,
+	.release	= pte_release,
+};
+
+static bool pte_overlaps(struct xbzrle_pte *pte)
+{
+	struct xbzrle_pte *other;
+
+	list_for_each_entry(other, &pte->xmm->regions, link)
+		if (pte->start < other->end && other->start < pte->end)
+			return true;
+	return false;
+}
+
+/* Everything of a registration that needs mmap_lock for write. */
+static int pte_attach(struct xbzrle_pte *pte, struct xbzrle_pte_range *range)
+{
+	struct vm_area_struct *vma;
+	unsigned long addr = pte->start;
+	int ret;
+
+	vma = find_vma(pte->mm, addr);
+	pte->shared = range->shared && vma && vma->vm_flags & VM_SHARED;
+	ret = pte_check_range(pte, pte->start, pte->end, &addr);
+	range->error_addr = addr;
+	if (ret < 0)
+		return ret;
+
+	pte->xmm = xmm_get(pte->mm);
+	if (IS_ERR(pte->xmm))
+		return PTR_ERR(pte->xmm);
+	range->error_addr = pte->start;
+	ret = -EOPNOTSUPP;
+	if (xmm_has_foreign(pte->xmm))
+		goto put_xmm;
+	ret = -EBUSY;
+	if (pte_overlaps(pte))
+		goto put_xmm;
+
+	ret = pte_forbid_huge(pte);
+	if (ret)
+		goto allow_huge;
+	ret = mmu_interval_notifier_insert_locked(&pte->notifier, pte->mm,
+						  pte->start,
+						  pte->end - pte->start,
+						  &pte_notifier_ops);
+	if (ret)
+		goto allow_huge;
+	list_add(&pte->link, &pte->xmm->regions);
+	return 0;
+
+allow_huge:
+	pte_allow_huge(pte, true);
+put_xmm:
+	mmu_notifier_put(&pte->xmm->notifier);
+	return ret;
+}
+
+/**
+ * xbzrle_pte_register() - make a region of memory that exists
+ * @range: what to track
+ * @name: its name in the stream
+ * @name_len: bytes in @name
+ *
+ * Context: may sleep; session's lock. Takes mmap_lock of the target for write.
+ * Return: the region, or an ERR_PTR: -EFAULT if part of it is not mapped,
+ * -EOPNOTSUPP if it is memory of a kind, or of an mm, whose writes this
+ * tracker cannot see, -EBUSY if part of it is registered already by whatever
+ * session, -ENOMEM, -EINTR.
+ */
+struct xbzrle_region *xbzrle_pte_register(struct xbzrle_pte_range *range,
+					  const char *name, u32 name_len)
+{
+	struct xbzrle_pte *pte;
+	int ret;
+
+	pte = kzalloc(sizeof(*pte), GFP_KERNEL_ACCOUNT);
+	if (!pte)
+		return ERR_PTR(-ENOMEM);
+	ret = xbzrle_region_init(&pte->region, &pte_ops, name, name_len,
+				 range->length);
+	if (ret)
+		goto free_pte;
+	pte->armed = kvcalloc(BITS_TO_LONGS(pte->region.nr_units), sizeof(long),
+			      GFP_KERNEL_ACCOUNT);
+	if (!pte->armed) {
+		ret = -ENOMEM;
+		goto destroy_region;
+	}
+	pte->mm = range->mm;
+	pte->start = range->addr;
+	pte->end = range->addr + range->length;
+	pte->watch = range->watch;
+	spin_lock_init(&pte->lock);
+	INIT_LIST_HEAD(&pte->nohuge);
+
+	ret = -EINTR;
+	if (mmap_write_lock_killable(pte->mm))
+		goto free_armed;
+	ret = pte_attach(pte, range);
+	mmap_write_unlock(pte->mm);
+	if (ret)
+		goto free_armed;
+	mmgrab(pte->mm);
+	return &pte->region;
+
+free_armed:
+	kvfree(pte->armed);
+destroy_region:
+	xbzrle_region_destroy(&pte->region);
+free_pte:
+	kfree(pte);
+	return ERR_PTR(ret);
+}
+
+/**
+ * xbzrle_pte_exit() - wait for what regions left behind, at module unload
+ *
+ * Context: may sleep.
+ */
+void xbzrle_pte_exit(void)
+{
+	mmu_notifier_synchronize();
+}
+
+#endif /* XBZRLE_HAVE_TRACKER_PTE */
