@@ -353,6 +353,14 @@ put_mm:
 	return ret;
 }
 
+/* Its counters outlive a region. */
+static void count_region(struct xbzrle_stats *stats,
+			 const struct xbzrle_region *region)
+{
+	stats->dirty_pages += region->nr_harvested;
+	stats->pinned_pages += region->nr_held;
+}
+
 /**
  * xbzrle_session_unregister() - XBZRLE_IOC_UNREGISTER
  * @cmd: struct xbzrle_unregister
@@ -375,6 +383,7 @@ int xbzrle_session_unregister(struct xbzrle_cmd *cmd)
 	region = xa_erase(&session->regions, unreg->region_id);
 	if (region) {
 		session->nr_regions--;
+		count_region(&session->stream.stats, region);
 		xbzrle_stream_forget(&session->stream, region);
 		region->ops->release(region);
 	}
@@ -526,8 +535,7 @@ static void fill_stats(struct xbzrle_session *session,
 	stats->cache_evicted = stream->cache.evicted;
 	stats->cache_refused = stream->cache.refused;
 	xa_for_each(&session->regions, id, region) {
-		stats->dirty_pages += region->nr_harvested;
-		stats->pinned_pages += region->nr_held;
+		count_region(stats, region);
 		stats->pending_pages += region->nr_pending;
 	}
 	stats->round_left = stream->active;

@@ -342,6 +342,12 @@ static pmd_t *pte_find_pmd(struct mm_struct *mm, unsigned long addr,
 	return pmd_none(READ_ONCE(*pmd)) ? NULL : pmd;
 }
 
+/* Mapped or migrating as a whole. */
+static bool pmd_is_huge(pmd_t pmd)
+{
+	return pmd_trans_huge(pmd) || !pmd_present(pmd);
+}
+
 /*
  * Have a huge page at @addr mapped by PTEs. VM_NOHUGEPAGE is set, so an
  * anonymous one does not come back.
@@ -410,15 +416,14 @@ static int pte_walk_range(struct pte_walk *walk, unsigned long start,
 {
 	struct xbzrle_pte *pte = walk->pte;
 	unsigned long addr, next;
-	pmd_t *pmd, entry;
+	pmd_t *pmd;
 	int ret;
 
 	for (addr = start; addr < end; addr = next) {
 		pmd = pte_find_pmd(pte->mm, addr, end, &next);
 		if (!pmd)
 			continue;
-		entry = READ_ONCE(*pmd);
-		if (pmd_trans_huge(entry) || !pmd_present(entry)) {
+		if (pmd_is_huge(READ_ONCE(*pmd))) {
 			ret = pte_split_huge(pte, addr);
 			if (ret)
 				return ret;
@@ -428,8 +433,7 @@ static int pte_walk_range(struct pte_walk *walk, unsigned long start,
 			pmd = pte_find_pmd(pte->mm, addr, end, &next);
 			if (!pmd)
 				continue;
-			entry = READ_ONCE(*pmd);
-			if (pmd_trans_huge(entry) || !pmd_present(entry))
+			if (pmd_is_huge(READ_ONCE(*pmd)))
 				return -EAGAIN;
 		}
 		/*
@@ -544,9 +548,11 @@ static bool pte_is_hole(struct xbzrle_pte *pte, unsigned long addr)
 	pmd = pte_find_pmd(pte->mm, addr, addr + PAGE_SIZE, &next);
 	if (!pmd)
 		return true;
-	if (pmd_trans_huge(READ_ONCE(*pmd)) && pte_split_huge(pte, addr))
+	if (pmd_is_huge(READ_ONCE(*pmd)) && pte_split_huge(pte, addr))
 		return false;
-	if (!pmd_present(READ_ONCE(*pmd)) || pmd_trans_huge(READ_ONCE(*pmd)))
+	if (pmd_none(READ_ONCE(*pmd)))
+		return true;
+	if (pmd_is_huge(READ_ONCE(*pmd)))
 		return false;
 	apply_to_page_range(pte->mm, addr, PAGE_SIZE, pte_hole_one, &hole);
 	return hole;
@@ -645,6 +651,25 @@ static const struct xbzrle_tracker_ops pte_ops = {
 	.release	= pte_release,
 };
 
+/*
+ * Split what is huge before the first harvest: splitting raises a notifier
+ * event for the whole of it, and would make all of it dirty for the second.
+ */
+static int pte_split_range(struct xbzrle_pte *pte)
+{
+	unsigned long addr, next;
+	int ret = 0;
+	pmd_t *pmd;
+
+	mmap_assert_locked(pte->mm);
+	for (addr = pte->start; !ret && addr < pte->end; addr = next) {
+		pmd = pte_find_pmd(pte->mm, addr, pte->end, &next);
+		if (pmd && pmd_is_huge(READ_ONCE(*pmd)))
+			ret = pte_split_huge(pte, addr);
+	}
+	return ret;
+}
+
 static bool pte_overlaps(struct xbzrle_pte *pte)
 {
 	struct xbzrle_pte *other;
@@ -681,6 +706,9 @@ static int pte_attach(struct xbzrle_pte *pte, struct xbzrle_pte_range *range)
 		goto put_xmm;
 
 	ret = pte_forbid_huge(pte);
+	if (ret)
+		goto allow_huge;
+	ret = pte_split_range(pte);
 	if (ret)
 		goto allow_huge;
 	ret = mmu_interval_notifier_insert_locked(&pte->notifier, pte->mm,
