@@ -209,8 +209,8 @@ ssize_t xbzrle_encode(const void *base, const void *page, size_t len,
 
 		/*
 		 * Literals of up to a word are copied as one word where neither
-		 * side can end within it; what is too much is overwritten by
-		 * the runs that follow.
+		 * buffer can end within it. What is too much is overwritten by
+		 * the runs that follow, or lies behind the delta.
 		 */
 		word_runs = 0;
 		if (len - pos >= BLOCK + WORD &&
@@ -229,7 +229,8 @@ ssize_t xbzrle_encode(const void *base, const void *page, size_t len,
 				store(out + 2, load(start));
 				out += 2 + nzrun;
 			} else {
-				out = put_runs(out, end, equal, start, new + last);
+				out = put_runs(out, end, equal, start,
+					       new + last);
 				if (!out)
 					return -ENOSPC;
 			}

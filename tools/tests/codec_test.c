@@ -28,6 +28,8 @@
 #define DELTA_MAX	(XBZRLE_CODEC_MAX * 3 / 2 + 8)
 #define FILL		0xaa
 
+#define ARRAY_SIZE(array)	(sizeof(array) / sizeof((array)[0]))
+
 /* Memory between two pages that fault. */
 struct guarded {
 	uint8_t *begin;
@@ -231,23 +233,23 @@ static void test_encode_vectors(void **state)
 		const char *base;
 		const char *page;
 		size_t size;
-		const char *delta;
+		uint8_t delta[8];
 	} vectors[] = {
-		{ "a", "a", 0, "" },
-		{ "abcdefgh", "abcdefgh", 0, "" },
-		{ "a", "B", 3, "\x00\x01" "B" },
-		{ "abc", "ABC", 5, "\x00\x03" "ABC" },
-		{ "abc", "Abc", 3, "\x00\x01" "A" },
-		{ "abc", "abC", 3, "\x02\x01" "C" },
-		{ "abc", "AbC", 6, "\x00\x01" "A" "\x01\x01" "C" },
-		{ "abcdefgh", "abCDefgH", 7, "\x02\x02" "CD" "\x03\x01" "H" },
+		{ "a", "a", 0, { 0 } },
+		{ "abcdefgh", "abcdefgh", 0, { 0 } },
+		{ "a", "B", 3, { 0, 1, 'B' } },
+		{ "abc", "ABC", 5, { 0, 3, 'A', 'B', 'C' } },
+		{ "abc", "Abc", 3, { 0, 1, 'A' } },
+		{ "abc", "abC", 3, { 2, 1, 'C' } },
+		{ "abc", "AbC", 6, { 0, 1, 'A', 1, 1, 'C' } },
+		{ "abcdefgh", "abCDefgH", 7, { 2, 2, 'C', 'D', 3, 1, 'H' } },
 		{ "abcdefghijklmnopq", "abcdefgHIjklmnopQ",
-		  7, "\x07\x02" "HI" "\x07\x01" "Q" },
+		  7, { 7, 2, 'H', 'I', 7, 1, 'Q' } },
 	};
 	size_t i;
 
 	(void)state;
-	for (i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(vectors); i++) {
 		size_t len = strlen(vectors[i].base);
 		uint8_t delta[32];
 
@@ -265,24 +267,24 @@ static void test_encode_length_bytes(void **state)
 		size_t zrun;
 		size_t nzrun;
 		size_t size;
-		const char *lengths;
+		uint8_t lengths[4];
 	} vectors[] = {
-		{ 0, 1, 2, "\x00\x01" },
-		{ 126, 127, 2, "\x7e\x7f" },
-		{ 127, 128, 3, "\x7f\x80\x01" },
-		{ 128, 129, 4, "\x80\x01\x81\x01" },
-		{ 255, 256, 4, "\xff\x01\x80\x02" },
-		{ 4095, 1, 3, "\xff\x1f\x01" },
-		{ 0, 4096, 3, "\x00\x80\x20" },
-		{ 0x3ffe, 1, 3, "\xfe\x7f\x01" },
-		{ 0, 0x3fff, 3, "\x00\xff\x7f" },
+		{ 0, 1, 2, { 0, 1 } },
+		{ 126, 127, 2, { 0x7e, 0x7f } },
+		{ 127, 128, 3, { 0x7f, 0x80, 1 } },
+		{ 128, 129, 4, { 0x80, 1, 0x81, 1 } },
+		{ 255, 256, 4, { 0xff, 1, 0x80, 2 } },
+		{ 4095, 1, 3, { 0xff, 0x1f, 1 } },
+		{ 0, 4096, 3, { 0, 0x80, 0x20 } },
+		{ 0x3ffe, 1, 3, { 0xfe, 0x7f, 1 } },
+		{ 0, 0x3fff, 3, { 0, 0xff, 0x7f } },
 	};
 	static const uint8_t zeros[XBZRLE_CODEC_MAX];
 	static uint8_t page[XBZRLE_CODEC_MAX], delta[DELTA_MAX];
 	size_t i, j;
 
 	(void)state;
-	for (i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(vectors); i++) {
 		size_t zrun = vectors[i].zrun, nzrun = vectors[i].nzrun;
 		size_t size = vectors[i].size;
 
@@ -307,7 +309,7 @@ static void test_encode_every_length(void **state)
 
 	(void)state;
 	for (len = 1; len <= UNIT; len++)
-		for (i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+		for (i = 0; i < ARRAY_SIZE(shapes); i++) {
 			bool at_end = (len + i) % 2;
 			uint8_t *base = place(&base_memory, len, at_end);
 			uint8_t *page = place(&page_memory, len, at_end);
@@ -331,7 +333,7 @@ static void test_encode_every_pattern(void **state)
 
 	(void)state;
 	random_fill(base, len);
-	for (i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++)
+	for (i = 0; i < ARRAY_SIZE(offsets); i++)
 		for (pattern = 0; pattern < 1 << 16; pattern++) {
 			memcpy(page, base, len);
 			for (bit = 0; bit < 16; bit++)
@@ -352,7 +354,7 @@ static void test_encode_every_room(void **state)
 	size_t room, i;
 
 	(void)state;
-	for (i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(shapes); i++) {
 		size_t size;
 
 		random_fill(base, UNIT);
@@ -402,22 +404,22 @@ static void test_decode_vectors(void **state)
 		const char *page;
 		ssize_t covered;
 		size_t size;
-		const char *delta;
+		uint8_t delta[8];
 	} vectors[] = {
-		{ "a", "B", 1, 3, "\x00\x01" "B" },
-		{ "abcdefgh", "abCDefgH", 8, 7, "\x02\x02" "CD" "\x03\x01" "H" },
-		{ "abcdefgh", "abCDefgh", 4, 4, "\x02\x02" "CD" },
+		{ "a", "B", 1, 3, { 0, 1, 'B' } },
+		{ "abcdefgh", "abCDefgH", 8, 7, { 2, 2, 'C', 'D', 3, 1, 'H' } },
+		{ "abcdefgh", "abCDefgh", 4, 4, { 2, 2, 'C', 'D' } },
 		/* Literals that equal the base. */
-		{ "abcdefgh", "abcdEfgh", 6, 5, "\x03\x03" "dEf" },
-		{ "abc", "abc", 3, 5, "\x00\x03" "abc" },
+		{ "abcdefgh", "abcdEfgh", 6, 5, { 3, 3, 'd', 'E', 'f' } },
+		{ "abc", "abc", 3, 5, { 0, 3, 'a', 'b', 'c' } },
 		/* Two bytes for a length that fits one. */
-		{ "abc", "aBc", 2, 5, "\x81\x00\x81\x00" "B" },
-		{ "abc", "Abc", 1, 4, "\x80\x00\x01" "A" },
+		{ "abc", "aBc", 2, 5, { 0x81, 0, 0x81, 0, 'B' } },
+		{ "abc", "Abc", 1, 4, { 0x80, 0, 1, 'A' } },
 	};
 	size_t i;
 
 	(void)state;
-	for (i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(vectors); i++) {
 		size_t len = strlen(vectors[i].base);
 		uint8_t *page = place(&page_memory, len, true);
 
@@ -435,45 +437,45 @@ static void test_decode_malformed(void **state)
 	static const struct {
 		const char *what;
 		size_t size;
-		const char *delta;
+		uint8_t delta[8];
 	} vectors[] = {
-		{ "empty", 0, "" },
-		{ "one byte", 1, "\x00" },
-		{ "half a length", 1, "\x85" },
-		{ "zrun of two bytes alone", 2, "\x85\x01" },
-		{ "one byte before an nzrun", 3, "\x85\x00\x01" },
-		{ "half an nzrun length", 2, "\x05\x81" },
-		{ "nzrun of 0", 3, "\x05\x00" "x" },
-		{ "nzrun of 0 in two bytes", 4, "\x05\x80\x00" "x" },
-		{ "second nzrun of 0", 6, "\x05\x01" "x" "\x05\x00" "x" },
-		{ "second zrun of 0", 6, "\x05\x01" "x" "\x00\x01" "y" },
+		{ "empty", 0, { 0 } },
+		{ "one byte", 1, { 0 } },
+		{ "half a length", 1, { 0x85 } },
+		{ "zrun of two bytes alone", 2, { 0x85, 1 } },
+		{ "one byte before an nzrun", 3, { 0x85, 0, 1 } },
+		{ "half an nzrun length", 2, { 5, 0x81 } },
+		{ "nzrun of 0", 3, { 5, 0, 'x' } },
+		{ "nzrun of 0 in two bytes", 4, { 5, 0x80, 0, 'x' } },
+		{ "second nzrun of 0", 6, { 5, 1, 'x', 5, 0, 'x' } },
+		{ "second zrun of 0", 6, { 5, 1, 'x', 0, 1, 'y' } },
 		{ "second zrun of 0 in two bytes",
-		  7, "\x05\x01" "x" "\x80\x00\x01" "y" },
-		{ "zrun length of three bytes", 5, "\x81\x80\x00\x01" "x" },
-		{ "nzrun length of three bytes", 5, "\x00\x81\x80\x00" "x" },
-		{ "zrun past the page", 4, "\xc9\x01\x01" "x" },
-		{ "zrun to the end of the page", 4, "\xc8\x01\x01" "x" },
-		{ "longest zrun", 4, "\xff\x7f\x01" "x" },
+		  7, { 5, 1, 'x', 0x80, 0, 1, 'y' } },
+		{ "zrun length of three bytes", 5, { 0x81, 0x80, 0, 1, 'x' } },
+		{ "nzrun length of three bytes", 5, { 0, 0x81, 0x80, 0, 'x' } },
+		{ "zrun past the page", 4, { 0xc9, 1, 1, 'x' } },
+		{ "zrun to the end of the page", 4, { 0xc8, 1, 1, 'x' } },
+		{ "longest zrun", 4, { 0xff, 0x7f, 1, 'x' } },
 		{ "second zrun past the page",
-		  8, "\x80\x01\x01" "x" "\xff\x00\x01" "x" },
-		{ "nzrun past the page", 5, "\xc7\x01\x02" "xy" },
+		  8, { 0x80, 1, 1, 'x', 0xff, 0, 1, 'x' } },
+		{ "nzrun past the page", 5, { 0xc7, 1, 2, 'x', 'y' } },
 		{ "second nzrun past the page",
-		  8, "\xc5\x01\x01" "x" "\x01\x02" "xy" },
-		{ "no literal", 2, "\x05\x01" },
-		{ "literal past the input", 4, "\x05\x03" "xy" },
+		  8, { 0xc5, 1, 1, 'x', 1, 2, 'x', 'y' } },
+		{ "no literal", 2, { 5, 1 } },
+		{ "literal past the input", 4, { 5, 3, 'x', 'y' } },
 		{ "second literal past the input",
-		  7, "\x05\x01" "x" "\x05\x03" "xy" },
-		{ "trailing zrun", 4, "\x05\x01" "x" "\x04" },
-		{ "trailing zrun of two bytes", 5, "\x05\x01" "x" "\x84\x00" },
+		  7, { 5, 1, 'x', 5, 3, 'x', 'y' } },
+		{ "trailing zrun", 4, { 5, 1, 'x', 4 } },
+		{ "trailing zrun of two bytes", 5, { 5, 1, 'x', 0x84, 0 } },
 		{ "trailing zrun to the end of the page",
-		  5, "\x05\x01" "x" "\xc2\x01" },
+		  5, { 5, 1, 'x', 0xc2, 1 } },
 	};
 	static uint8_t base[200];
 	size_t i;
 
 	(void)state;
 	random_fill(base, sizeof(base));
-	for (i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++)
+	for (i = 0; i < ARRAY_SIZE(vectors); i++)
 		if (check_delta(vectors[i].delta, vectors[i].size, base,
 				sizeof(base)))
 			fail_msg("accepted: %s", vectors[i].what);
@@ -585,7 +587,7 @@ static void test_random_pairs(void **state)
 
 int main(void)
 {
-	static const struct CMUnitTest tests[] = {
+	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_encode_vectors),
 		cmocka_unit_test(test_encode_length_bytes),
 		cmocka_unit_test(test_encode_every_length),
