@@ -2,15 +2,12 @@
 /*
  * Which bases are worth their memory? A round visits its dirty pages in
  * address order, so when they outnumber the cache, recency says nothing: the
- * page used longest ago is the one needed next. What tells is how often a page
- * was dirty of late. Each access counts in a small table that is halved at
- * intervals (a count-min sketch), and a page takes the place of another only
- * if it was sent more often before. A sweep over cold pages then passes by
- * the hot set, and of a cyclic set larger than the cache a fixed part stays.
+ * page used longest ago is the one needed next. What tells is in how many
+ * rounds a page was sent of late. A byte per unit counts them and is halved
+ * every few rounds, and a page takes the place of another only if it was sent
+ * in more of them. A sweep over cold pages then passes by the hot set, and of
+ * a cyclic set larger than the cache a fixed part stays.
  */
-#include <linux/align.h>
-#include <linux/hash.h>
-#include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -18,13 +15,11 @@
 #include <xbzrle/page_cache.h>
 #include "xbzrle_trace.h"
 
-/* Candidates looked at for one eviction. */
+/* Bases drawn at random for one eviction, of which the least used goes. */
 #define VICTIM_CANDIDATES	8
-/* Entries passed over in search of them; values are no candidates. */
-#define VICTIM_PROBES		32
-/* Counters per base, and accesses per base between two halvings. */
-#define FREQ_PER_BASE		8
-#define FREQ_MAX_COUNTERS	(1UL << 26)
+/* Rounds between two halvings of the counters. */
+#define FREQ_ROUNDS		4
+#define SLOTS_MIN		64
 /* Overflows in a row until a unit loses its base and sits out. */
 #define OVERFLOWS_TOLERATED	2
 #define SIT_OUT_MAX		64U
@@ -48,82 +43,94 @@ static unsigned int sit_out_wait(void *entry)
 	return xa_to_value(entry) & 0xff;
 }
 
-static u8 *freq_counter(struct xbzrle_cache *cache, unsigned long key, int row)
+/* The unit's counter; made if there is none. NULL without memory. */
+static u8 *freq_counter(struct xbzrle_cache *cache, unsigned long key)
 {
-	u64 hash = (u64)key * GOLDEN_RATIO_64;
+	unsigned long index = key / XBZRLE_CACHE_FREQ_LEAF;
+	u8 *leaf = xa_load(&cache->freq, index);
 
-	return &cache->freq[(hash >> (row ? 8 : 32)) & cache->freq_mask];
-}
-
-static u8 freq_get(struct xbzrle_cache *cache, unsigned long key)
-{
-	return min(*freq_counter(cache, key, 0), *freq_counter(cache, key, 1));
+	if (!leaf) {
+		leaf = kzalloc(XBZRLE_CACHE_FREQ_LEAF, GFP_KERNEL_ACCOUNT);
+		if (!leaf)
+			return NULL;
+		if (xa_is_err(xa_store(&cache->freq, index, leaf,
+				       GFP_KERNEL_ACCOUNT))) {
+			kfree(leaf);
+			return NULL;
+		}
+	}
+	return leaf + key % XBZRLE_CACHE_FREQ_LEAF;
 }
 
 static void freq_halve(struct xbzrle_cache *cache)
 {
-	u64 *word = (u64 *)cache->freq;
-	u64 *end = (u64 *)(cache->freq + cache->freq_mask + 1);
+	unsigned long index, i;
+	u64 *leaf;
 
-	for (; word < end; word++)
-		*word = *word >> 1 & 0x7f7f7f7f7f7f7f7fULL;
-	cache->accesses = 0;
+	xa_for_each(&cache->freq, index, leaf)
+		for (i = 0; i < XBZRLE_CACHE_FREQ_LEAF / sizeof(*leaf); i++)
+			leaf[i] = leaf[i] >> 1 & 0x7f7f7f7f7f7f7f7fULL;
 }
 
-/* Only the lower counter grows: the other one is shared with another key. */
-static void freq_count(struct xbzrle_cache *cache, unsigned long key)
+/* A step of a linear congruential generator; its high bits are the better. */
+static u32 draw(struct xbzrle_cache *cache, u32 below)
 {
-	u8 *a = freq_counter(cache, key, 0), *b = freq_counter(cache, key, 1);
-	u8 low = min(*a, *b);
-
-	if (low < U8_MAX) {
-		if (*a == low)
-			*a = low + 1;
-		if (*b == low)
-			*b = low + 1;
-	}
-	if (++cache->accesses >= cache->capacity * FREQ_PER_BASE)
-		freq_halve(cache);
+	cache->rnd = cache->rnd * 6364136223846793005ULL + 1442695040888963407ULL;
+	return (cache->rnd >> 32) * below >> 32;
 }
 
-/* The least used of some bases behind the hand, which moves past them. */
-static struct xbzrle_base *find_victim(struct xbzrle_cache *cache)
+static struct xbzrle_base *draw_victim(struct xbzrle_cache *cache)
 {
 	struct xbzrle_base *victim = NULL, *base;
-	unsigned int candidates = 0, probes;
-	unsigned long key = cache->hand;
-	u8 victim_freq = U8_MAX;
+	int i;
 
-	for (probes = 0; candidates < VICTIM_CANDIDATES; probes++) {
-		if (victim && probes >= VICTIM_PROBES)
-			break;
-		base = probes ?
-		       xa_find_after(&cache->entries, &key, ULONG_MAX,
-				     XA_PRESENT) :
-		       xa_find(&cache->entries, &key, ULONG_MAX, XA_PRESENT);
-		if (!base) {
-			key = 0;
-			base = xa_find(&cache->entries, &key, ULONG_MAX,
-				       XA_PRESENT);
-		}
-		if (xa_is_value(base))
-			continue;
-		candidates++;
-		if (!victim || freq_get(cache, key) < victim_freq) {
+	for (i = 0; i < VICTIM_CANDIDATES; i++) {
+		base = cache->slots[draw(cache, cache->used)];
+		if (!victim || *base->freq < *victim->freq)
 			victim = base;
-			victim_freq = freq_get(cache, key);
-		}
 	}
-	cache->hand = key + 1;
 	return victim;
 }
 
-static void evict(struct xbzrle_cache *cache, struct xbzrle_base *base)
+/* Room for one more base in the slots. */
+static int slots_reserve(struct xbzrle_cache *cache)
 {
-	trace_xbzrle_evict(base->key, freq_get(cache, base->key));
+	u32 nr_slots = max_t(u32, SLOTS_MIN, cache->nr_slots * 2);
+	struct xbzrle_base **slots;
+
+	if (cache->used < cache->nr_slots)
+		return 0;
+	slots = kvmalloc_array(nr_slots, sizeof(*slots), GFP_KERNEL_ACCOUNT);
+	if (!slots)
+		return -ENOMEM;
+	if (cache->used)
+		memcpy(slots, cache->slots, cache->used * sizeof(*slots));
+	kvfree(cache->slots);
+	cache->slots = slots;
+	cache->nr_slots = nr_slots;
+	return 0;
+}
+
+/* Free the base itself, after its entry was erased or replaced. */
+static void base_free(struct xbzrle_cache *cache, struct xbzrle_base *base)
+{
+	struct xbzrle_base *last = cache->slots[--cache->used];
+
+	cache->slots[base->slot] = last;
+	last->slot = base->slot;
+	kfree(base);
+}
+
+/* Returns the base's page, whose reference is the caller's. */
+static struct page *evict(struct xbzrle_cache *cache, struct xbzrle_base *base)
+{
+	struct page *page = base->page;
+
+	trace_xbzrle_evict(base->key, *base->freq);
 	xa_erase(&cache->entries, base->key);
-	cache->used--;
+	base_free(cache, base);
 	cache->evicted++;
+	return page;
 }
 
 /**
@@ -136,6 +143,7 @@ void xbzrle_cache_init(struct xbzrle_cache *cache)
 {
 	memset(cache, 0, sizeof(*cache));
 	xa_init_flags(&cache->entries, XA_FLAGS_ACCOUNT);
+	xa_init_flags(&cache->freq, XA_FLAGS_ACCOUNT);
 }
 
 /**
@@ -148,50 +156,49 @@ void xbzrle_cache_destroy(struct xbzrle_cache *cache)
 {
 	xbzrle_cache_drop(cache, 0, ULONG_MAX);
 	xa_destroy(&cache->entries);
-	kvfree(cache->freq);
+	xa_destroy(&cache->freq);
+	kvfree(cache->slots);
 }
 
 /**
  * xbzrle_cache_resize() - set the budget
  * @cache: the cache
- * @bytes: budget for pages with bases; entries and counters come on top, at
- *	most about 3 % of it
+ * @bytes: budget for pages with bases, below 2 ^ 32 pages; entries come on top
  *
- * Growing keeps all bases, shrinking evicts the least used. What was counted
- * of accesses is forgotten.
+ * Growing keeps all bases, shrinking evicts the least used.
  *
  * Context: may sleep; owner's lock.
- * Return: 0, or -ENOMEM and nothing is changed.
  */
-int xbzrle_cache_resize(struct xbzrle_cache *cache, u64 bytes)
+void xbzrle_cache_resize(struct xbzrle_cache *cache, u64 bytes)
 {
-	unsigned long capacity = bytes >> PAGE_SHIFT, counters = 0;
-	u8 *freq = NULL;
-
-	if (capacity) {
-		counters = min(roundup_pow_of_two(capacity * FREQ_PER_BASE),
-			       FREQ_MAX_COUNTERS);
-		freq = kvzalloc(counters, GFP_KERNEL_ACCOUNT);
-		if (!freq)
-			return -ENOMEM;
-	}
-
-	while (cache->used > capacity) {
-		struct xbzrle_base *victim = find_victim(cache);
-
-		evict(cache, victim);
-		put_page(victim->page);
-		kfree(victim);
+	cache->capacity = bytes >> PAGE_SHIFT;
+	while (cache->used > cache->capacity) {
+		put_page(evict(cache, draw_victim(cache)));
 		cond_resched();
 	}
-	if (!capacity)
+	if (!cache->capacity)
 		xbzrle_cache_drop(cache, 0, ULONG_MAX);
-	kvfree(cache->freq);
-	cache->freq = freq;
-	cache->freq_mask = counters ? counters - 1 : 0;
-	cache->accesses = 0;
-	cache->capacity = capacity;
-	return 0;
+}
+
+/**
+ * xbzrle_cache_begin_round() - let old accesses count for less
+ * @cache: the cache
+ *
+ * Context: owner's lock.
+ */
+void xbzrle_cache_begin_round(struct xbzrle_cache *cache)
+{
+	if (++cache->round < FREQ_ROUNDS)
+		return;
+	cache->round = 0;
+	freq_halve(cache);
+}
+
+/* Counters stay far below 256: one access a round, halved every few. */
+static void freq_count(u8 *freq)
+{
+	if (*freq < U8_MAX)
+		++*freq;
 }
 
 /**
@@ -215,8 +222,10 @@ struct xbzrle_base *xbzrle_cache_find(struct xbzrle_cache *cache,
 	if (!entry)
 		return NULL;
 	if (!xa_is_value(entry)) {
-		freq_count(cache, key);
-		return entry;
+		struct xbzrle_base *base = entry;
+
+		freq_count(base->freq);
+		return base;
 	}
 
 	wait = sit_out_wait(entry);
@@ -274,9 +283,8 @@ struct page *xbzrle_cache_overflow(struct xbzrle_cache *cache,
 	} else {
 		xa_erase(&cache->entries, base->key);
 	}
-	cache->used--;
 	put_page(base->page);
-	kfree(base);
+	base_free(cache, base);
 	return page;
 }
 
@@ -296,8 +304,12 @@ struct page *xbzrle_cache_admit(struct xbzrle_cache *cache, unsigned long key,
 	struct xbzrle_base *victim = NULL, *base;
 	struct page *spare = NULL;
 	void *old;
+	u8 *freq;
 
 	if (!cache->capacity)
+		return page;
+	freq = freq_counter(cache, key);
+	if (!freq)
 		return page;
 
 	/*
@@ -305,39 +317,40 @@ struct page *xbzrle_cache_admit(struct xbzrle_cache *cache, unsigned long key,
 	 * may be still to come.
 	 */
 	if (cache->used >= cache->capacity) {
-		victim = find_victim(cache);
-		if (freq_get(cache, victim->key) >= freq_get(cache, key)) {
-			freq_count(cache, key);
-			goto refuse;
+		victim = draw_victim(cache);
+		if (*victim->freq >= *freq) {
+			freq_count(freq);
+			cache->refused++;
+			return page;
 		}
 	}
-	freq_count(cache, key);
+	freq_count(freq);
 
+	if (slots_reserve(cache))
+		return page;
 	base = kmalloc(sizeof(*base), GFP_KERNEL_ACCOUNT);
 	if (!base)
-		goto refuse;
-	*base = (struct xbzrle_base){ .page = page, .key = key };
+		return page;
 	old = xa_store(&cache->entries, key, base, GFP_KERNEL_ACCOUNT);
 	if (xa_is_err(old)) {
 		kfree(base);
-		goto refuse;
+		return page;
 	}
+
+	if (victim)
+		spare = evict(cache, victim);
+	*base = (struct xbzrle_base){
+		.page = page,
+		.key = key,
+		.freq = freq,
+		.slot = cache->used,
+	};
 	if (old) {
 		base->overflows = sit_out_overflows(old);
 		cache->sitting_out--;
 	}
-	cache->used++;
-
-	if (victim) {
-		evict(cache, victim);
-		spare = victim->page;
-		kfree(victim);
-	}
+	cache->slots[cache->used++] = base;
 	return spare;
-
-refuse:
-	cache->refused++;
-	return page;
 }
 
 /**
@@ -353,6 +366,7 @@ void xbzrle_cache_drop(struct xbzrle_cache *cache, unsigned long first,
 {
 	struct xbzrle_base *base;
 	unsigned long key;
+	u8 *leaf;
 
 	xa_for_each_range(&cache->entries, key, base, first, last) {
 		xa_erase(&cache->entries, key);
@@ -360,9 +374,19 @@ void xbzrle_cache_drop(struct xbzrle_cache *cache, unsigned long first,
 			cache->sitting_out--;
 			continue;
 		}
-		cache->used--;
 		put_page(base->page);
-		kfree(base);
+		base_free(cache, base);
 		cond_resched();
+	}
+
+	/* Arrays of which every unit is dropped. */
+	if (last - first < XBZRLE_CACHE_FREQ_LEAF - 1)
+		return;
+	xa_for_each_range(&cache->freq, key, leaf,
+			  DIV_ROUND_UP(first, XBZRLE_CACHE_FREQ_LEAF),
+			  (last - XBZRLE_CACHE_FREQ_LEAF + 1) /
+			  XBZRLE_CACHE_FREQ_LEAF) {
+		xa_erase(&cache->freq, key);
+		kfree(leaf);
 	}
 }

@@ -396,7 +396,7 @@ int xbzrle_session_unregister(struct xbzrle_cmd *cmd)
  * @cmd: struct xbzrle_set_cache
  *
  * Context: may sleep.
- * Return: 0, -EINVAL, -ENOSPC over the limit, -ENOMEM.
+ * Return: 0, -EINVAL, -ENOSPC over the limit.
  */
 int xbzrle_session_set_cache(struct xbzrle_cmd *cmd)
 {
@@ -411,9 +411,9 @@ int xbzrle_session_set_cache(struct xbzrle_cmd *cmd)
 	ret = lock_session(session);
 	if (ret)
 		return ret;
-	ret = xbzrle_cache_resize(&session->stream.cache, set->bytes);
+	xbzrle_cache_resize(&session->stream.cache, set->bytes);
 	mutex_unlock(&session->lock);
-	return ret;
+	return 0;
 }
 
 /* Harvest every region. On error *failed is the one that ended. */
@@ -628,7 +628,7 @@ void xbzrle_session_show(struct xbzrle_session *session, struct seq_file *m)
 	mutex_lock(&session->lock);
 	seq_printf(m, "round:\t%llu\n", session->round);
 	seq_printf(m, "reading:\t%d\n", session->stream.active);
-	seq_printf(m, "cache:\t%lu of %lu pages\n", session->stream.cache.used,
+	seq_printf(m, "cache:\t%u of %u pages\n", session->stream.cache.used,
 		   session->stream.cache.capacity);
 	xa_for_each(&session->regions, id, region) {
 		seq_printf(m, "region:\t%lu tracker %u pages %lu pending %lu name ",

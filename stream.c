@@ -164,6 +164,7 @@ void xbzrle_stream_start(struct xbzrle_stream *stream, bool final)
 	stream->cursor_region = 0;
 	stream->cursor_unit = 0;
 	stream->stats.rounds++;
+	xbzrle_cache_begin_round(&stream->cache);
 	WRITE_ONCE(stream->active, true);
 }
 

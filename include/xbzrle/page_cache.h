@@ -12,11 +12,15 @@ struct page;
  * struct xbzrle_base - what the cache holds for one unit
  * @page: the content last sent; the entry owns one reference
  * @key: where the entry stands in the cache
+ * @freq: its unit's counter of accesses
+ * @slot: its place in the cache's slots
  * @overflows: deltas in a row that overflowed
  */
 struct xbzrle_base {
 	struct page *page;
 	unsigned long key;
+	u8 *freq;
+	u32 slot;
 	u8 overflows;
 };
 
@@ -24,33 +28,37 @@ struct xbzrle_base {
  * struct xbzrle_cache - bases within a budget
  * @entries: key to struct xbzrle_base, or to a value: a unit whose deltas kept
  *	overflowing, with its overflow count and the accesses to sit out
+ * @slots: all bases, densely, to draw candidates for eviction from
+ * @nr_slots: room in @slots
  * @capacity: bases that fit the budget
  * @used: bases held
  * @sitting_out: values in @entries, bounded so that they stay small beside
  *	the bases
- * @hand: key where the search for the next victim begins
- * @freq: counters of recent accesses, two per key, which decide admission
- * @freq_mask: number of counters less one
- * @accesses: accesses since the counters were last halved
+ * @freq: arrays of counters, by key / XBZRLE_CACHE_FREQ_LEAF; made where a
+ *	unit was sent
+ * @round: rounds since the counters were last halved
+ * @rnd: state of the drawing
  * @evicted: bases dropped to make room or to shrink
- * @refused: bases not admitted because each candidate victim was hotter
+ * @refused: bases not admitted because each candidate victim was as hot
  *
  * Everything is protected by the owner's lock.
  */
 struct xbzrle_cache {
 	struct xarray entries;
-	unsigned long capacity;
-	unsigned long used;
-	unsigned long sitting_out;
-	unsigned long hand;
-	u8 *freq;
-	unsigned long freq_mask;
-	unsigned long accesses;
+	struct xbzrle_base **slots;
+	u32 nr_slots;
+	u32 capacity;
+	u32 used;
+	u32 sitting_out;
+	struct xarray freq;
+	u32 round;
+	u64 rnd;
 	u64 evicted;
 	u64 refused;
 };
 
 #define XBZRLE_CACHE_KEY_BITS	44
+#define XBZRLE_CACHE_FREQ_LEAF	4096
 
 /**
  * xbzrle_cache_key() - key of a unit
@@ -66,7 +74,8 @@ static inline unsigned long xbzrle_cache_key(u32 region, unsigned long unit)
 
 void xbzrle_cache_init(struct xbzrle_cache *cache);
 void xbzrle_cache_destroy(struct xbzrle_cache *cache);
-int xbzrle_cache_resize(struct xbzrle_cache *cache, u64 bytes);
+void xbzrle_cache_resize(struct xbzrle_cache *cache, u64 bytes);
+void xbzrle_cache_begin_round(struct xbzrle_cache *cache);
 
 struct xbzrle_base *xbzrle_cache_find(struct xbzrle_cache *cache,
 				      unsigned long key, bool *sits_out);

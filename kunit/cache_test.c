@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <kunit/test.h>
+#include <linux/mm.h>
+#include <linux/prandom.h>
+
+#include <xbzrle/page_cache.h>
+
+static int cache_init(struct kunit *test)
+{
+	struct xbzrle_cache *cache = kunit_kzalloc(test, sizeof(*cache),
+						   GFP_KERNEL);
+
+	if (!cache)
+		return -ENOMEM;
+	xbzrle_cache_init(cache);
+	test->priv = cache;
+	return 0;
+}
+
+static void cache_exit(struct kunit *test)
+{
+	xbzrle_cache_destroy(test->priv);
+}
+
+static void set_pages(struct kunit *test, u32 pages)
+{
+	xbzrle_cache_resize(test->priv, (u64)pages << PAGE_SHIFT);
+}
+
+static struct page *new_page(struct kunit *test)
+{
+	struct page *page = alloc_page(GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	return page;
+}
+
+/* One round's visit of a unit that is always sent: was there a base? */
+static bool visit(struct kunit *test, unsigned long key)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct xbzrle_base *base;
+	struct page *page;
+	bool sits_out;
+
+	base = xbzrle_cache_find(cache, key, &sits_out);
+	page = new_page(test);
+	if (base)
+		page = xbzrle_cache_replace(base, page);
+	else if (!sits_out)
+		page = xbzrle_cache_admit(cache, key, page);
+	if (page)
+		put_page(page);
+	return base;
+}
+
+static unsigned long sweep(struct kunit *test, unsigned long first,
+			   unsigned long nr)
+{
+	unsigned long i, hits = 0;
+
+	for (i = 0; i < nr; i++)
+		hits += visit(test, first + i);
+	return hits;
+}
+
+static void without_budget_nothing_is_admitted(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct page *page = new_page(test);
+
+	KUNIT_EXPECT_PTR_EQ(test, xbzrle_cache_admit(cache, 1, page), page);
+	KUNIT_EXPECT_EQ(test, cache->used, 0U);
+	put_page(page);
+}
+
+static void base_is_the_page_that_was_admitted(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct page *page = new_page(test);
+	struct xbzrle_base *base;
+	bool sits_out;
+
+	set_pages(test, 4);
+	KUNIT_EXPECT_NULL(test, xbzrle_cache_admit(cache, 7, page));
+	base = xbzrle_cache_find(cache, 7, &sits_out);
+	KUNIT_ASSERT_NOT_NULL(test, base);
+	KUNIT_EXPECT_FALSE(test, sits_out);
+	KUNIT_EXPECT_PTR_EQ(test, base->page, page);
+	KUNIT_EXPECT_NULL(test, xbzrle_cache_find(cache, 8, &sits_out));
+}
+
+static void replaced_base_comes_back(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct page *old = new_page(test), *new = new_page(test);
+	bool sits_out;
+
+	set_pages(test, 4);
+	xbzrle_cache_admit(cache, 7, old);
+	KUNIT_EXPECT_PTR_EQ(test, old,
+			    xbzrle_cache_replace(xbzrle_cache_find(cache, 7,
+								   &sits_out),
+						 new));
+	KUNIT_EXPECT_EQ(test, page_count(old), 1);
+	KUNIT_EXPECT_PTR_EQ(test, new,
+			    xbzrle_cache_find(cache, 7, &sits_out)->page);
+	put_page(old);
+}
+
+static void admitting_to_a_full_cache_gives_a_page_back(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct page *a = new_page(test), *b = new_page(test), *spare;
+
+	set_pages(test, 1);
+	KUNIT_EXPECT_NULL(test, xbzrle_cache_admit(cache, 1, a));
+	/* As often seen as the victim: refused. Then more often. */
+	spare = xbzrle_cache_admit(cache, 2, b);
+	KUNIT_EXPECT_PTR_EQ(test, spare, b);
+	spare = xbzrle_cache_admit(cache, 2, b);
+	if (spare == b)
+		spare = xbzrle_cache_admit(cache, 2, b);
+	KUNIT_EXPECT_PTR_EQ(test, spare, a);
+	KUNIT_EXPECT_EQ(test, cache->used, 1U);
+	KUNIT_EXPECT_EQ(test, cache->evicted, 1ULL);
+	put_page(spare);
+}
+
+static void cache_references_are_given_back(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct page *page[32];
+	int i;
+
+	set_pages(test, ARRAY_SIZE(page));
+	for (i = 0; i < ARRAY_SIZE(page); i++) {
+		page[i] = new_page(test);
+		get_page(page[i]);
+		KUNIT_EXPECT_NULL(test, xbzrle_cache_admit(cache, i, page[i]));
+	}
+	set_pages(test, 10);
+	KUNIT_EXPECT_EQ(test, cache->used, 10U);
+	xbzrle_cache_drop(cache, 0, ULONG_MAX);
+	KUNIT_EXPECT_EQ(test, cache->used, 0U);
+	for (i = 0; i < ARRAY_SIZE(page); i++) {
+		KUNIT_EXPECT_EQ(test, page_count(page[i]), 1);
+		put_page(page[i]);
+	}
+}
+
+static void growing_keeps_every_base(struct kunit *test)
+{
+	set_pages(test, 64);
+	sweep(test, 0, 64);
+	set_pages(test, 1000);
+	KUNIT_EXPECT_EQ(test, sweep(test, 0, 64), 64UL);
+}
+
+static void shrinking_keeps_the_hot(struct kunit *test)
+{
+	int i;
+
+	set_pages(test, 256);
+	sweep(test, 0, 256);
+	for (i = 0; i < 4; i++) {
+		xbzrle_cache_begin_round(test->priv);
+		sweep(test, 100, 20);
+	}
+	/* Evicts by sampling, so that nearly all of the hot stay. */
+	set_pages(test, 64);
+	KUNIT_EXPECT_GE(test, sweep(test, 100, 20), 18UL);
+}
+
+static void dropping_a_range_leaves_the_rest(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	unsigned long a = xbzrle_cache_key(1, 0), b = xbzrle_cache_key(2, 0);
+
+	set_pages(test, 64);
+	sweep(test, a, 20);
+	sweep(test, b, 20);
+	xbzrle_cache_drop(cache, a, b - 1);
+	KUNIT_EXPECT_EQ(test, cache->used, 20U);
+	KUNIT_EXPECT_EQ(test, sweep(test, b, 20), 20UL);
+}
+
+/* Recency would hit nothing here. */
+static void cyclic_set_larger_than_the_cache_hits(struct kunit *test)
+{
+	unsigned long hits = 0;
+	int round;
+
+	set_pages(test, 256);
+	for (round = 0; round < 20; round++) {
+		xbzrle_cache_begin_round(test->priv);
+		hits = sweep(test, 0, 512);
+	}
+	KUNIT_EXPECT_GE(test, hits, 230UL);
+}
+
+static void hot_set_survives_a_sweep(struct kunit *test)
+{
+	unsigned long hits = 0, cold = 1000;
+	int round;
+
+	set_pages(test, 128);
+	for (round = 0; round < 20; round++) {
+		xbzrle_cache_begin_round(test->priv);
+		hits = sweep(test, 0, 100);
+		sweep(test, cold, 500);
+		cold += 500;
+	}
+	KUNIT_EXPECT_GE(test, hits, 95UL);
+}
+
+static void new_hot_set_takes_over(struct kunit *test)
+{
+	unsigned long hits = 0;
+	int round;
+
+	set_pages(test, 128);
+	for (round = 0; round < 10; round++) {
+		xbzrle_cache_begin_round(test->priv);
+		sweep(test, 0, 128);
+	}
+	for (round = 0; round < 10; round++) {
+		xbzrle_cache_begin_round(test->priv);
+		hits = sweep(test, 5000, 128);
+	}
+	KUNIT_EXPECT_GE(test, hits, 120UL);
+}
+
+static void overflowing_unit_loses_its_base_and_comes_back(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct page *page = new_page(test);
+	struct xbzrle_base *base;
+	int tries, waits = 0;
+	bool sits_out;
+
+	set_pages(test, 8);
+	xbzrle_cache_admit(cache, 3, page);
+	for (tries = 0; tries < 4; tries++) {
+		base = xbzrle_cache_find(cache, 3, &sits_out);
+		if (!base)
+			break;
+		put_page(xbzrle_cache_overflow(cache, base, new_page(test)));
+	}
+	KUNIT_EXPECT_EQ(test, tries, 2);
+	KUNIT_EXPECT_TRUE(test, sits_out);
+	KUNIT_EXPECT_EQ(test, cache->used, 0U);
+
+	/* In the end it may try again, and starts where it was. */
+	while (sits_out && waits++ < 100)
+		xbzrle_cache_find(cache, 3, &sits_out);
+	KUNIT_EXPECT_FALSE(test, sits_out);
+	KUNIT_EXPECT_NULL(test, xbzrle_cache_admit(cache, 3, new_page(test)));
+	base = xbzrle_cache_find(cache, 3, &sits_out);
+	KUNIT_ASSERT_NOT_NULL(test, base);
+	put_page(xbzrle_cache_overflow(cache, base, new_page(test)));
+	KUNIT_EXPECT_NULL(test, xbzrle_cache_find(cache, 3, &sits_out));
+	KUNIT_EXPECT_TRUE(test, sits_out);
+}
+
+static void success_forgives_an_overflow(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct xbzrle_base *base;
+	bool sits_out;
+	int i;
+
+	set_pages(test, 8);
+	xbzrle_cache_admit(cache, 3, new_page(test));
+	for (i = 0; i < 10; i++) {
+		base = xbzrle_cache_find(cache, 3, &sits_out);
+		KUNIT_ASSERT_NOT_NULL(test, base);
+		put_page(i & 1 ? xbzrle_cache_replace(base, new_page(test)) :
+			 xbzrle_cache_overflow(cache, base, new_page(test)));
+	}
+}
+
+/* Random calls; what the cache says it holds must be what it holds. */
+static void counts_stay_right(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	unsigned long step, key;
+	u32 bases, values;
+	struct xbzrle_base *base;
+	struct rnd_state rnd;
+	struct page *page;
+	bool sits_out;
+	void *entry;
+
+	prandom_seed_state(&rnd, 20261123);
+	set_pages(test, 50);
+	for (step = 0; step < 20000; step++) {
+		key = prandom_u32_state(&rnd) % 200;
+		base = xbzrle_cache_find(cache, key, &sits_out);
+		page = new_page(test);
+		if (base && key % 5 == 0)
+			page = xbzrle_cache_overflow(cache, base, page);
+		else if (base)
+			page = xbzrle_cache_replace(base, page);
+		else if (!sits_out)
+			page = xbzrle_cache_admit(cache, key, page);
+		if (page) {
+			KUNIT_ASSERT_EQ(test, page_count(page), 1);
+			put_page(page);
+		}
+		if (step % 1000 == 0)
+			set_pages(test, prandom_u32_state(&rnd) % 80);
+		if (step % 97 == 0)
+			xbzrle_cache_drop(cache, key, key + 3);
+		KUNIT_ASSERT_LE(test, cache->used, cache->capacity);
+	}
+
+	bases = 0;
+	values = 0;
+	xa_for_each(&cache->entries, key, entry) {
+		bases += !xa_is_value(entry);
+		values += xa_is_value(entry);
+	}
+	KUNIT_EXPECT_EQ(test, bases, cache->used);
+	KUNIT_EXPECT_EQ(test, values, cache->sitting_out);
+}
+
+static struct kunit_case cache_cases[] = {
+	KUNIT_CASE(without_budget_nothing_is_admitted),
+	KUNIT_CASE(base_is_the_page_that_was_admitted),
+	KUNIT_CASE(replaced_base_comes_back),
+	KUNIT_CASE(admitting_to_a_full_cache_gives_a_page_back),
+	KUNIT_CASE(cache_references_are_given_back),
+	KUNIT_CASE(growing_keeps_every_base),
+	KUNIT_CASE(shrinking_keeps_the_hot),
+	KUNIT_CASE(dropping_a_range_leaves_the_rest),
+	KUNIT_CASE(cyclic_set_larger_than_the_cache_hits),
+	KUNIT_CASE(hot_set_survives_a_sweep),
+	KUNIT_CASE(new_hot_set_takes_over),
+	KUNIT_CASE(overflowing_unit_loses_its_base_and_comes_back),
+	KUNIT_CASE(success_forgives_an_overflow),
+	KUNIT_CASE(counts_stay_right),
+	{}
+};
+
+static struct kunit_suite cache_suite = {
+	.name = "xbzrle_cache",
+	.init = cache_init,
+	.exit = cache_exit,
+	.test_cases = cache_cases,
+};
+
+kunit_test_suite(cache_suite);

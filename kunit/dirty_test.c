@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <kunit/test.h>
+#include <linux/bitmap.h>
+#include <linux/prandom.h>
+
+#include <xbzrle/dirty_set.h>
+
+static struct xbzrle_dirty_set *make_set(struct kunit *test, unsigned long nr)
+{
+	struct xbzrle_dirty_set *set = kunit_kzalloc(test, sizeof(*set),
+						     GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, set);
+	KUNIT_ASSERT_EQ(test, xbzrle_dirty_init(set, nr), 0);
+	test->priv = set;
+	return set;
+}
+
+static void dirty_exit(struct kunit *test)
+{
+	if (test->priv)
+		xbzrle_dirty_destroy(test->priv);
+}
+
+static void empty_set_has_no_run(struct kunit *test)
+{
+	struct xbzrle_dirty_set *set = make_set(test, 1UL << 20);
+	unsigned long first = 0;
+
+	KUNIT_EXPECT_EQ(test, xbzrle_dirty_next(set, &first, 100), 0UL);
+	KUNIT_EXPECT_EQ(test, xbzrle_dirty_count(set), 0UL);
+}
+
+struct size_param {
+	unsigned long nr;
+	const char *name;
+};
+
+/* One unit, around a word, around a summary word, around the top one. */
+static const struct size_param sizes[] = {
+	{ 1, "1" },		{ 63, "63" },		{ 64, "64" },
+	{ 65, "65" },		{ 4095, "4095" },	{ 4096, "4096" },
+	{ 4097, "4097" },	{ 262143, "262143" },	{ 262144, "262144" },
+	{ 262145, "262145" },	{ 5000000, "5000000" },
+};
+
+static void size_desc(const struct size_param *p, char *desc)
+{
+	strscpy(desc, p->name, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(size, sizes, size_desc);
+
+static void last_unit_is_found_and_removed(struct kunit *test)
+{
+	const struct size_param *p = test->param_value;
+	struct xbzrle_dirty_set *set = make_set(test, p->nr);
+	unsigned long first = 0;
+
+	xbzrle_dirty_add(set, p->nr - 1);
+	KUNIT_EXPECT_EQ(test, xbzrle_dirty_next(set, &first, 8), 1UL);
+	KUNIT_EXPECT_EQ(test, first, p->nr - 1);
+	KUNIT_EXPECT_EQ(test, xbzrle_dirty_remove(set, first, 1), 1UL);
+	KUNIT_EXPECT_FALSE(test, xbzrle_dirty_test(set, p->nr - 1));
+	first = 0;
+	KUNIT_EXPECT_EQ(test, xbzrle_dirty_next(set, &first, 8), 0UL);
+}
+
+static void whole_set_is_one_run(struct kunit *test)
+{
+	const struct size_param *p = test->param_value;
+	struct xbzrle_dirty_set *set = make_set(test, p->nr);
+	unsigned long first = 0;
+
+	xbzrle_dirty_add_range(set, 0, p->nr);
+	KUNIT_EXPECT_EQ(test, xbzrle_dirty_next(set, &first, ULONG_MAX), p->nr);
+	KUNIT_EXPECT_EQ(test, first, 0UL);
+	KUNIT_EXPECT_EQ(test, xbzrle_dirty_count(set), p->nr);
+	KUNIT_EXPECT_EQ(test, xbzrle_dirty_remove(set, 0, p->nr), p->nr);
+	KUNIT_EXPECT_EQ(test, xbzrle_dirty_count(set), 0UL);
+}
+
+static void summaries_empty_when_the_set_is(struct kunit *test)
+{
+	const struct size_param *p = test->param_value;
+	struct xbzrle_dirty_set *set = make_set(test, p->nr);
+	int i;
+
+	xbzrle_dirty_add_range(set, 0, p->nr);
+	xbzrle_dirty_remove(set, 0, p->nr);
+	for (i = 0; i < XBZRLE_DIRTY_LEVELS; i++)
+		KUNIT_EXPECT_TRUE(test, bitmap_empty(set->level[i],
+						     set->nbits[i]));
+}
+
+static void run_is_cut_at_max(struct kunit *test)
+{
+	struct xbzrle_dirty_set *set = make_set(test, 1000);
+	unsigned long first = 0;
+
+	xbzrle_dirty_add_range(set, 100, 200);
+	KUNIT_EXPECT_EQ(test, xbzrle_dirty_next(set, &first, 32), 32UL);
+	KUNIT_EXPECT_EQ(test, first, 100UL);
+	first = 290;
+	KUNIT_EXPECT_EQ(test, xbzrle_dirty_next(set, &first, 32), 10UL);
+	KUNIT_EXPECT_EQ(test, first, 290UL);
+}
+
+static void removing_what_is_not_there_changes_nothing(struct kunit *test)
+{
+	struct xbzrle_dirty_set *set = make_set(test, 1000);
+
+	xbzrle_dirty_add(set, 500);
+	KUNIT_EXPECT_EQ(test, xbzrle_dirty_remove(set, 0, 500), 0UL);
+	KUNIT_EXPECT_EQ(test, xbzrle_dirty_remove(set, 501, 499), 0UL);
+	KUNIT_EXPECT_EQ(test, xbzrle_dirty_count(set), 1UL);
+}
+
+/* Random calls beside a plain array of bytes, one per unit. */
+static void agrees_with_a_plain_array(struct kunit *test)
+{
+	const unsigned long nr = 300000;
+	struct xbzrle_dirty_set *set = make_set(test, nr);
+	unsigned long first, run, i, pos, step;
+	struct rnd_state rnd;
+	u8 *plain;
+
+	prandom_seed_state(&rnd, 20261123);
+	plain = kvzalloc(nr, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, plain);
+	for (step = 0; step < 2000; step++) {
+		u32 what = prandom_u32_state(&rnd) % 4;
+
+		first = prandom_u32_state(&rnd) % nr;
+		run = 1 + prandom_u32_state(&rnd) % (what & 1 ? 5000 : 3);
+		run = min(run, nr - first);
+		if (what < 2) {
+			xbzrle_dirty_add_range(set, first, run);
+			memset(plain + first, 1, run);
+		} else {
+			unsigned long there = 0;
+
+			for (i = 0; i < run; i++)
+				there += plain[first + i];
+			KUNIT_ASSERT_EQ(test, xbzrle_dirty_remove(set, first,
+								  run), there);
+			memset(plain + first, 0, run);
+		}
+	}
+
+	for (i = 0, pos = 0; (run = xbzrle_dirty_next(set, &pos, 7));
+	     pos += run) {
+		KUNIT_ASSERT_LE(test, run, 7UL);
+		for (; i < pos; i++)
+			KUNIT_ASSERT_EQ(test, plain[i], 0);
+		for (; i < pos + run; i++)
+			KUNIT_ASSERT_EQ(test, plain[i], 1);
+	}
+	for (; i < nr; i++)
+		KUNIT_ASSERT_EQ(test, plain[i], 0);
+	kvfree(plain);
+}
+
+static struct kunit_case dirty_cases[] = {
+	KUNIT_CASE(empty_set_has_no_run),
+	KUNIT_CASE_PARAM(last_unit_is_found_and_removed, size_gen_params),
+	KUNIT_CASE_PARAM(whole_set_is_one_run, size_gen_params),
+	KUNIT_CASE_PARAM(summaries_empty_when_the_set_is, size_gen_params),
+	KUNIT_CASE(run_is_cut_at_max),
+	KUNIT_CASE(removing_what_is_not_there_changes_nothing),
+	KUNIT_CASE(agrees_with_a_plain_array),
+	{}
+};
+
+static struct kunit_suite dirty_suite = {
+	.name = "xbzrle_dirty",
+	.exit = dirty_exit,
+	.test_cases = dirty_cases,
+};
+
+kunit_test_suite(dirty_suite);
