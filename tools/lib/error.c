@@ -2,7 +2,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "error.h"
+#include "xbzrle.h"
 
 /**
  * xbzrle_fail() - fill in an error

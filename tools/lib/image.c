@@ -19,7 +19,6 @@
 
 #include <xbzrle/codec.h>
 
-#include "error.h"
 #include "spool.h"
 
 #define UNIT		XBZRLE_UNIT_SIZE

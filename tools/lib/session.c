@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "error.h"
+#include "xbzrle.h"
 
 struct xbzrle_session {
 	int fd;

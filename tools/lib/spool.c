@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "error.h"
 #include "spool.h"
 
 #define SPOOL_NAME	".xbzrle-spool"

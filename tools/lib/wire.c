@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "error.h"
+#include "xbzrle.h"
 
 #define UNIT		XBZRLE_UNIT_SIZE
 #define FLAG_OBSOLETE	0x01u

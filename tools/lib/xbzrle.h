@@ -44,6 +44,10 @@ struct xbzrle_error {
 	char message[248];
 };
 
+__attribute__((format(printf, 4, 5)))
+int xbzrle_fail(struct xbzrle_error *err, int code, uint64_t position,
+		const char *format, ...);
+
 /*
  * Sessions
  */
