@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+/*
+ * A target for the tool's tests in the VM: it writes all over its heap and a
+ * mapping, and on the way its memory map changes in the ways that a real
+ * program's does. usage: tool_writer steady|grow|unmap
+ */
+#define _GNU_SOURCE
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE		4096
+#define HEAP_STEP	(1 << 20)
+#define HEAP_MAX	(24 << 20)
+#define MAP_SIZE	(8 << 20)
+
+static uint64_t seed = 1;
+
+static uint64_t draw(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return seed;
+}
+
+static void scribble(char *memory, size_t size, int writes)
+{
+	uint64_t value;
+
+	while (writes--) {
+		value = draw();
+		memcpy(memory + draw() % (size / 8) * 8, &value, 8);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const struct timespec pause = { .tv_nsec = 2000000 };
+	const char *how = argc > 1 ? argv[1] : "steady";
+	size_t heap_size = 4 * HEAP_STEP;
+	char *heap = sbrk(heap_size);
+	unsigned int turn;
+	char *map;
+
+	map = mmap(NULL, MAP_SIZE, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (heap == (void *)-1 || map == MAP_FAILED)
+		return 1;
+
+	for (turn = 0;; turn++) {
+		scribble(heap, heap_size, 20);
+		scribble(map, MAP_SIZE / 2, 20);
+		if (!strcmp(how, "grow") && turn % 50 == 49 &&
+		    heap_size < HEAP_MAX) {
+			if (sbrk(HEAP_STEP) == (void *)-1)
+				return 1;
+			heap_size += HEAP_STEP;
+		}
+		if (!strcmp(how, "unmap") && turn % 100 == 99) {
+			/* A hole, and something new in its place. */
+			munmap(map + MAP_SIZE / 4, MAP_SIZE / 4);
+			if (mmap(map + MAP_SIZE / 4, MAP_SIZE / 4,
+				 PROT_READ | PROT_WRITE, MAP_FIXED |
+				 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
+			    MAP_FAILED)
+				return 1;
+		}
+		nanosleep(&pause, NULL);
+	}
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
+/* What the subcommands have in common. */
+#ifndef _XBZRLE_TOOL_COMMAND_H
+#define _XBZRLE_TOOL_COMMAND_H
+
+#include <xbzrle.h>
+
+/* Exit status. */
+enum {
+	EXIT_DONE	= 0,
+	EXIT_FAILED	= 1,
+	EXIT_USAGE	= 2,
+};
+
+/* Each gets its own name as argv[0] and returns an exit status. */
+int send_main(int argc, char **argv);
+int recv_main(int argc, char **argv);
+int inspect_main(int argc, char **argv);
+int info_main(int argc, char **argv);
+
+int command_failed(const struct xbzrle_error *err);
+
+#endif /* _XBZRLE_TOOL_COMMAND_H */

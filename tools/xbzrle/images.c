@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+/*
+ * One sparse file per region, and a manifest that is written when all of them
+ * are complete and verified. Images without a manifest are not complete.
+ */
+#define _GNU_SOURCE
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "images.h"
+
+#define MANIFEST	"manifest.json"
+#define MANIFEST_NEW	".manifest.json.new"
+#define MANIFEST_FORMAT	1
+/* So much of a region's name goes into its file's name. */
+#define FILE_NAME_PART	200
+
+/**
+ * images_open() - use a directory
+ * @images: filled in
+ * @path: directory; made if it is not there
+ * @err: set on failure
+ *
+ * Return: 0 or a negative errno, -EEXIST if a received image is in it.
+ */
+int images_open(struct images *images, const char *path,
+		struct xbzrle_error *err)
+{
+	int ret;
+
+	*images = (struct images){};
+	if (mkdir(path, 0700) && errno != EEXIST)
+		return xbzrle_fail(err, errno, 0, "cannot make %s: %s", path,
+				   strerror(errno));
+	images->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (images->dir < 0)
+		return xbzrle_fail(err, errno, 0, "cannot open %s: %s", path,
+				   strerror(errno));
+	if (faccessat(images->dir, MANIFEST, F_OK, 0)) {
+		if (errno == ENOENT)
+			return 0;
+		ret = xbzrle_fail(err, errno, 0, "%s: %s", path,
+				  strerror(errno));
+	} else {
+		ret = xbzrle_fail(err, EEXIST, 0,
+				  "%s holds a received image already", path);
+	}
+	close(images->dir);
+	return ret;
+}
+
+/**
+ * images_close() - let go of the directory
+ * @images: images
+ */
+void images_close(struct images *images)
+{
+	size_t i;
+
+	for (i = 0; i < images->count; i++) {
+		if (images->regions[i].fd >= 0)
+			close(images->regions[i].fd);
+	}
+	free(images->regions);
+	close(images->dir);
+}
+
+/**
+ * images_find() - find a region by its name
+ * @images: images
+ * @name: name
+ *
+ * Return: the region, or NULL.
+ */
+struct images_region *images_find(struct images *images, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < images->count; i++) {
+		if (!strcmp(images->regions[i].name, name))
+			return &images->regions[i];
+	}
+	return NULL;
+}
+
+static bool file_taken(const struct images *images, const char *file)
+{
+	size_t i;
+
+	for (i = 0; i < images->count; i++) {
+		if (!strcasecmp(images->regions[i].file, file))
+			return true;
+	}
+	return false;
+}
+
+/* A name from the peer must not leave the directory nor hide in it. */
+static void make_file_name(const struct images *images,
+			   struct images_region *region)
+{
+	char plain[FILE_NAME_PART + 1];
+	unsigned int again;
+	size_t i;
+
+	snprintf(plain, sizeof(plain), "%.*s", FILE_NAME_PART, region->name);
+	for (i = 0; plain[i]; i++) {
+		if (!isalnum((unsigned char)plain[i]) &&
+		    !strchr("+-_", plain[i]) && (plain[i] != '.' || !i))
+			plain[i] = '_';
+	}
+	snprintf(region->file, sizeof(region->file), "%s.img", plain);
+	for (again = 2; file_taken(images, region->file); again++)
+		snprintf(region->file, sizeof(region->file), "%s~%u.img",
+			 plain, again);
+}
+
+/**
+ * images_announce() - a region will come
+ * @images: images
+ * @region: as announced; its name must be new
+ * @err: set on failure
+ *
+ * Return: 0 or a negative errno.
+ */
+int images_announce(struct images *images, const struct frame_region *region,
+		    struct xbzrle_error *err)
+{
+	struct images_region *regions, new = {
+		.state = IMAGES_ANNOUNCED,
+		.address = region->address,
+		.length = region->length,
+		.pid = region->pid,
+		.fd = -1,
+	};
+
+	if (images_find(images, region->name))
+		return xbzrle_fail(err, EBADMSG, 0,
+				   "region '%s' was announced twice",
+				   region->name);
+	if (images->count == XBZRLE_STREAM_REGIONS)
+		return xbzrle_fail(err, EBADMSG, 0, "more than %u regions",
+				   XBZRLE_STREAM_REGIONS);
+	regions = reallocarray(images->regions, images->count + 1,
+			       sizeof(*regions));
+	if (!regions)
+		return xbzrle_fail(err, ENOMEM, 0, "no memory for a region");
+	images->regions = regions;
+
+	snprintf(new.name, sizeof(new.name), "%s", region->name);
+	make_file_name(images, &new);
+	regions[images->count++] = new;
+	return 0;
+}
+
+/**
+ * images_create() - make the file of a region that now comes
+ * @images: images
+ * @block: the region in the setup section
+ * @region: set
+ * @err: set on failure
+ *
+ * Return: 0 or a negative errno.
+ */
+int images_create(struct images *images, const struct xbzrle_record *block,
+		  struct images_region **region, struct xbzrle_error *err)
+{
+	struct images_region *new = images_find(images, block->name);
+
+	if (!new || new->state != IMAGES_ANNOUNCED)
+		return xbzrle_fail(err, EBADMSG, block->position,
+				   "region '%s' was not announced",
+				   block->name);
+	if (new->length != block->length)
+		return xbzrle_fail(err, EBADMSG, block->position,
+				   "region '%s' has %" PRIu64 " bytes, announced were %" PRIu64,
+				   block->name, block->length, new->length);
+
+	new->fd = openat(images->dir, new->file,
+			 O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+			 0600);
+	if (new->fd < 0)
+		return xbzrle_fail(err, errno, 0, "cannot make %s: %s",
+				   new->file, strerror(errno));
+	new->state = IMAGES_PRESENT;
+	new->number = block->region;
+	*region = new;
+	return 0;
+}
+
+/**
+ * images_drop() - a region has ended: its file goes
+ * @images: images
+ * @region: region
+ */
+void images_drop(struct images *images, struct images_region *region)
+{
+	if (region->state == IMAGES_PRESENT) {
+		close(region->fd);
+		unlinkat(images->dir, region->file, 0);
+	}
+	region->fd = -1;
+	region->state = IMAGES_DROPPED;
+}
+
+/**
+ * images_verify() - are the images what was sent?
+ * @images: images whose regions have the sender's digests
+ * @err: set on failure
+ *
+ * Return: 0, -EBADMSG if not, or another negative errno.
+ */
+int images_verify(struct images *images, struct xbzrle_error *err)
+{
+	uint8_t digest[DIGEST_SIZE];
+	struct images_region *region;
+	size_t i;
+	int ret;
+
+	for (i = 0; i < images->count; i++) {
+		region = &images->regions[i];
+		if (region->state == IMAGES_DROPPED)
+			continue;
+		if (region->state != IMAGES_PRESENT || !region->digest_known)
+			return xbzrle_fail(err, EBADMSG, 0,
+					   "region '%s' has %s", region->name,
+					   region->digest_known ?
+					   "a digest and never came" :
+					   "no digest");
+		ret = digest_file(region->fd, region->length, digest, err);
+		if (ret)
+			return ret;
+		if (memcmp(digest, region->digest, DIGEST_SIZE))
+			return xbzrle_fail(err, EBADMSG, 0,
+					   "region '%s' differs: its digest is %s here and %s there",
+					   region->name,
+					   digest_hex(digest).text,
+					   digest_hex(region->digest).text);
+	}
+	return 0;
+}
+
+static json_t *describe(const struct images_region *region)
+{
+	char address[24];
+
+	snprintf(address, sizeof(address), "%#" PRIx64, region->address);
+	return json_pack("{s:s, s:s, s:i, s:s, s:I, s:s, s:I}",
+			 "name", region->name,
+			 "file", region->file,
+			 "pid", (int)region->pid,
+			 "address", address,
+			 "length", (json_int_t)region->length,
+			 "xxh3_128", digest_hex(region->digest).text,
+			 "rounds", (json_int_t)region->rounds);
+}
+
+/**
+ * images_manifest() - describe what was received
+ * @images: verified images
+ * @rounds: rounds received
+ *
+ * Return: the manifest, or NULL without memory (or for a name that is not
+ * UTF-8, which JSON cannot hold).
+ */
+json_t *images_manifest(const struct images *images, uint64_t rounds)
+{
+	json_t *regions = json_array();
+	size_t i;
+
+	for (i = 0; i < images->count; i++) {
+		if (images->regions[i].state == IMAGES_PRESENT &&
+		    json_array_append_new(regions,
+					  describe(&images->regions[i])))
+			goto free_regions;
+	}
+	return json_pack("{s:i, s:I, s:o}", "format", MANIFEST_FORMAT,
+			 "rounds", (json_int_t)rounds, "regions", regions);
+
+free_regions:
+	json_decref(regions);
+	return NULL;
+}
+
+static int sync_images(const struct images *images, struct xbzrle_error *err)
+{
+	size_t i;
+
+	for (i = 0; i < images->count; i++) {
+		if (images->regions[i].state == IMAGES_PRESENT &&
+		    fsync(images->regions[i].fd))
+			return xbzrle_fail(err, errno, 0,
+					   "cannot write %s: %s",
+					   images->regions[i].file,
+					   strerror(errno));
+	}
+	return 0;
+}
+
+/**
+ * images_write_manifest() - declare the images complete
+ * @images: verified images
+ * @manifest: from images_manifest()
+ * @err: set on failure
+ *
+ * The images are on the disk before the manifest is there at all.
+ *
+ * Return: 0 or a negative errno.
+ */
+int images_write_manifest(const struct images *images, const json_t *manifest,
+			  struct xbzrle_error *err)
+{
+	int fd, ret;
+
+	ret = sync_images(images, err);
+	if (ret)
+		return ret;
+	fd = openat(images->dir, MANIFEST_NEW,
+		    O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+		    0600);
+	if (fd < 0)
+		goto fail;
+	if (json_dumpfd(manifest, fd, JSON_INDENT(2)) ||
+	    write(fd, "\n", 1) != 1 || fsync(fd)) {
+		ret = errno;
+		close(fd);
+		unlinkat(images->dir, MANIFEST_NEW, 0);
+		errno = ret;
+		goto fail;
+	}
+	close(fd);
+	if (renameat(images->dir, MANIFEST_NEW, images->dir, MANIFEST) ||
+	    fsync(images->dir))
+		goto fail;
+	return 0;
+
+fail:
+	return xbzrle_fail(err, errno, 0, "cannot write %s: %s", MANIFEST,
+			   strerror(errno));
+}

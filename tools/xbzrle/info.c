@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+#include <argp.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "command.h"
+#include "units.h"
+
+static const struct feature {
+	uint64_t bit;
+	const char *name;
+} features[] = {
+	{ XBZRLE_FEATURE_TRACKER_OWNED, "tracker-owned" },
+	{ XBZRLE_FEATURE_TRACKER_PTE, "tracker-pte" },
+	{ XBZRLE_FEATURE_CAPTURE_COPY, "capture-copy" },
+};
+
+static const struct argp argp = {
+	.doc = "Print what the loaded module can do.",
+};
+
+/**
+ * info_main() - xbzrle info
+ * @argc: arguments
+ * @argv: arguments
+ *
+ * Return: exit status.
+ */
+int info_main(int argc, char **argv)
+{
+	struct xbzrle_session *session;
+	struct xbzrle_error err;
+	struct xbzrle_info info;
+	size_t i;
+	int ret;
+
+	argp_parse(&argp, argc, argv, 0, NULL, NULL);
+
+	session = xbzrle_open(&err);
+	if (!session)
+		return command_failed(&err);
+	ret = xbzrle_info(session, &info, &err);
+	xbzrle_close(session);
+	if (ret)
+		return command_failed(&err);
+
+	printf("ABI version: %u\n", info.abi_version);
+	printf("unit: %u bytes\n", info.unit_size);
+	printf("features:");
+	for (i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
+		if (info.features & features[i].bit)
+			printf(" %s", features[i].name);
+	}
+	printf("\nregions of a session: %u\n", info.max_regions);
+	printf("longest name: %u bytes\n", info.name_max);
+	printf("longest region: %s\n",
+	       units_bytes(info.max_region_length).text);
+	printf("largest cache: %s\n", units_bytes(info.max_cache).text);
+	return EXIT_DONE;
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+#define _GNU_SOURCE
+#include <argp.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+#include "signals.h"
+
+static const struct command {
+	const char *name;
+	int (*main)(int argc, char **argv);
+	const char *help;
+} commands[] = {
+	{ "send", send_main, "send the memory of a running process" },
+	{ "recv", recv_main, "receive memory into image files" },
+	{ "info", info_main, "print what the loaded module can do" },
+};
+
+#define COMMAND_COUNT	(sizeof(commands) / sizeof(commands[0]))
+
+static void usage(FILE *to)
+{
+	size_t i;
+
+	fputs("Usage: xbzrle COMMAND [OPTION...]\n\n", to);
+	for (i = 0; i < COMMAND_COUNT; i++)
+		fprintf(to, "  %-8s  %s\n", commands[i].name,
+			commands[i].help);
+	fputs("\n'xbzrle COMMAND --help' has the options; xbzrle(1) is the manual.\n",
+	      to);
+}
+
+/**
+ * command_failed() - tell an error
+ * @err: error
+ *
+ * A message may quote what a peer sent, so only what prints is printed.
+ *
+ * Return: the exit status.
+ */
+int command_failed(const struct xbzrle_error *err)
+{
+	const unsigned char *at;
+
+	fputs("xbzrle: ", stderr);
+	for (at = (const unsigned char *)err->message; *at; at++)
+		fputc(*at < ' ' || *at == 0x7f ? '?' : *at, stderr);
+	fputc('\n', stderr);
+	return EXIT_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+	char name[32];
+	size_t i;
+
+	argp_err_exit_status = EXIT_USAGE;
+	signals_catch();
+
+	if (argc >= 2 && (!strcmp(argv[1], "--help") ||
+			  !strcmp(argv[1], "help"))) {
+		usage(stdout);
+		return EXIT_DONE;
+	}
+	for (i = 0; argc >= 2 && i < COMMAND_COUNT; i++) {
+		if (strcmp(argv[1], commands[i].name))
+			continue;
+		/* argp puts this name before its own messages. */
+		snprintf(name, sizeof(name), "xbzrle %s", commands[i].name);
+		program_invocation_name = name;
+		program_invocation_short_name = name;
+		argv[1] = name;
+		return commands[i].main(argc - 1, argv + 1);
+	}
+	if (argc >= 2)
+		fprintf(stderr, "xbzrle: no command '%s'\n", argv[1]);
+	usage(stderr);
+	return EXIT_USAGE;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
+#ifndef _XBZRLE_TOOL_MAPS_H
+#define _XBZRLE_TOOL_MAPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <xbzrle.h>
+
+enum maps_kind {
+	MAPS_HEAP,		/* what brk() grows */
+	MAPS_ANON,		/* private anonymous and writable, but the heap */
+	MAPS_NAME,		/* a name as /proc/PID/maps shows it */
+	MAPS_RANGE,		/* addresses */
+};
+
+/* What the user wants of a process. */
+struct maps_wish {
+	enum maps_kind kind;
+	const char *name;
+	uint64_t start, end;
+};
+
+/* What there is of it. */
+struct maps_range {
+	uint64_t start, end;
+	bool heap;
+};
+
+int maps_parse(const char *text, struct maps_wish *wish);
+int maps_select(pid_t pid, const struct maps_wish *wishes, size_t wish_count,
+		struct maps_range **ranges, size_t *range_count,
+		struct xbzrle_error *err);
+
+#endif /* _XBZRLE_TOOL_MAPS_H */

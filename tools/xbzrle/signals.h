@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
+#ifndef _XBZRLE_TOOL_SIGNALS_H
+#define _XBZRLE_TOOL_SIGNALS_H
+
+#include <xbzrle.h>
+
+void signals_catch(void);
+int signals_check(struct xbzrle_error *err);
+
+#endif /* _XBZRLE_TOOL_SIGNALS_H */

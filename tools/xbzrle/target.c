@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+/* Stopping a process and putting it back to work. */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "signals.h"
+#include "target.h"
+
+/* A thread in uninterruptible sleep stops late; this is too late. */
+#define STOP_TIMEOUT_MS		10000
+
+/**
+ * target_open() - get hold of a process
+ * @target: filled in
+ * @pid: process
+ * @err: set on failure
+ *
+ * Return: 0 or a negative errno.
+ */
+int target_open(struct target *target, pid_t pid, struct xbzrle_error *err)
+{
+	*target = (struct target){ .pid = pid };
+	target->pidfd = pidfd_open(pid, 0);
+	if (target->pidfd < 0)
+		return xbzrle_fail(err, errno, 0, "process %d: %s", pid,
+				   strerror(errno));
+	return 0;
+}
+
+/* The letter after the command's name, which may hold parentheses itself. */
+static int thread_state(const char *task, const char *thread)
+{
+	char path[64], line[512], *paren;
+	FILE *stat;
+	size_t got;
+
+	snprintf(path, sizeof(path), "%s/%.16s/stat", task, thread);
+	stat = fopen(path, "re");
+	if (!stat)
+		return 0;
+	got = fread(line, 1, sizeof(line) - 1, stat);
+	fclose(stat);
+	line[got] = '\0';
+	paren = strrchr(line, ')');
+	return paren && paren[1] == ' ' ? paren[2] : 0;
+}
+
+/* True if no thread can run on; false also if the process is gone. */
+static bool all_stopped(pid_t pid)
+{
+	const struct dirent *entry;
+	bool stopped = true;
+	char task[32];
+	DIR *threads;
+	int state;
+
+	snprintf(task, sizeof(task), "/proc/%d/task", pid);
+	threads = opendir(task);
+	if (!threads)
+		return false;
+	while (stopped && (entry = readdir(threads))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		state = thread_state(task, entry->d_name);
+		/* A thread that has ended since writes no more. */
+		stopped = !state || strchr("TtZX", state);
+	}
+	closedir(threads);
+	return stopped;
+}
+
+/**
+ * target_stop() - stop every thread
+ * @target: target
+ * @err: set on failure; the target then goes on
+ *
+ * A process that was stopped before stays so whatever happens.
+ *
+ * Return: 0 or a negative errno.
+ */
+int target_stop(struct target *target, struct xbzrle_error *err)
+{
+	const struct timespec pause = { .tv_nsec = 1000000 };
+	int waited, ret;
+
+	if (all_stopped(target->pid))
+		return 0;
+	if (pidfd_send_signal(target->pidfd, SIGSTOP, NULL, 0))
+		return xbzrle_fail(err, errno, 0, "cannot stop process %d: %s",
+				   target->pid, strerror(errno));
+	target->stopped = true;
+
+	for (waited = 0; !all_stopped(target->pid); waited++) {
+		ret = signals_check(err);
+		if (!ret && waited == STOP_TIMEOUT_MS)
+			ret = xbzrle_fail(err, ETIMEDOUT, 0,
+					  "process %d does not stop",
+					  target->pid);
+		if (!ret && pidfd_send_signal(target->pidfd, 0, NULL, 0))
+			ret = xbzrle_fail(err, errno, 0, "process %d: %s",
+					  target->pid, strerror(errno));
+		if (ret) {
+			target_continue(target);
+			return ret;
+		}
+		nanosleep(&pause, NULL);
+	}
+	return 0;
+}
+
+/**
+ * target_continue() - undo target_stop()
+ * @target: target
+ */
+void target_continue(struct target *target)
+{
+	if (target->stopped)
+		pidfd_send_signal(target->pidfd, SIGCONT, NULL, 0);
+	target->stopped = false;
+}
+
+/**
+ * target_kill() - end the target
+ * @target: target
+ * @err: set on failure
+ *
+ * Return: 0 or a negative errno.
+ */
+int target_kill(struct target *target, struct xbzrle_error *err)
+{
+	if (pidfd_send_signal(target->pidfd, SIGKILL, NULL, 0))
+		return xbzrle_fail(err, errno, 0, "cannot kill process %d: %s",
+				   target->pid, strerror(errno));
+	target->stopped = false;
+	return 0;
+}
+
+/**
+ * target_close() - let go of a process, running if it ran before
+ * @target: target
+ */
+void target_close(struct target *target)
+{
+	target_continue(target);
+	close(target->pidfd);
+}

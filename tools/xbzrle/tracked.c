@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+/*
+ * A running process changes its memory map. Before each round what is wanted
+ * of the map is compared with the regions: what no region covers becomes a
+ * region. A region that ended is dropped, and what is left of it is found by
+ * the next comparison.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tracked.h"
+
+static bool name_used(const struct tracked *tracked, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < tracked->count; i++) {
+		if (!strcmp(tracked->regions[i].name, name))
+			return true;
+	}
+	return false;
+}
+
+static void make_name(struct tracked *tracked, struct tracked_region *region,
+		      bool heap)
+{
+	unsigned int again;
+	char plain[40];
+
+	if (heap && !tracked->heap)
+		tracked->heap = region->start;
+	if (heap && region->start == tracked->heap)
+		snprintf(plain, sizeof(plain), "heap");
+	else if (heap && region->start > tracked->heap)
+		snprintf(plain, sizeof(plain), "heap+%" PRIx64,
+			 region->start - tracked->heap);
+	else
+		snprintf(plain, sizeof(plain), "anon-%" PRIx64, region->start);
+
+	snprintf(region->name, sizeof(region->name), "%s", plain);
+	for (again = 2; name_used(tracked, region->name); again++)
+		snprintf(region->name, sizeof(region->name), "%s.%u", plain,
+			 again);
+}
+
+static int begin(struct tracked *tracked, const struct maps_range *range,
+		 struct frame_link *link, struct xbzrle_error *err)
+{
+	const struct target *target = tracked->target;
+	struct tracked_region *regions, *new;
+	struct xbzrle_region region;
+	int ret;
+
+	regions = reallocarray(tracked->regions, tracked->count + 1,
+			       sizeof(*regions));
+	if (!regions)
+		return xbzrle_fail(err, ENOMEM, 0, "no memory");
+	tracked->regions = regions;
+
+	new = &regions[tracked->count];
+	*new = (struct tracked_region){
+		.start = range->start,
+		.end = range->end,
+		.present = true,
+	};
+	make_name(tracked, new, range->heap);
+	ret = xbzrle_register(tracked->session, new->name, target->pid,
+			      new->start, new->end - new->start,
+			      XBZRLE_TRACKER_AUTO, &region, err);
+	/* What a running target has unmapped since is not there to be sent. */
+	if (ret == -EFAULT && !target->stopped)
+		return 0;
+	if (ret)
+		return ret;
+	new->id = region.id;
+	tracked->count++;
+
+	return frame_send_region(link, &(struct frame_region){
+		.address = new->start,
+		.length = new->end - new->start,
+		.pid = target->pid,
+		.name = new->name,
+	}, err);
+}
+
+/* The first part of @range that no region covers, if there is one. */
+static bool next_gap(const struct tracked *tracked,
+		     const struct maps_range *range, struct maps_range *gap)
+{
+	const struct tracked_region *region;
+	bool moved;
+	size_t i;
+
+	*gap = *range;
+	do {
+		moved = false;
+		for (i = 0; i < tracked->count; i++) {
+			region = &tracked->regions[i];
+			if (!region->present || region->end <= gap->start ||
+			    region->start > gap->start)
+				continue;
+			gap->start = region->end;
+			moved = true;
+		}
+	} while (moved);
+	if (gap->start >= gap->end)
+		return false;
+
+	for (i = 0; i < tracked->count; i++) {
+		region = &tracked->regions[i];
+		if (region->present && region->start > gap->start &&
+		    region->start < gap->end)
+			gap->end = region->start;
+	}
+	return true;
+}
+
+static int cover(struct tracked *tracked, struct maps_range range,
+		 struct frame_link *link, struct xbzrle_error *err)
+{
+	struct maps_range gap;
+	int ret;
+
+	while (next_gap(tracked, &range, &gap)) {
+		ret = begin(tracked, &gap, link, err);
+		if (ret)
+			return ret;
+		range.start = gap.end;
+		if (range.start >= range.end)
+			break;
+	}
+	return 0;
+}
+
+/**
+ * tracked_update() - make regions of what is new in the target's memory map
+ * @tracked: regions
+ * @link: where they are announced
+ * @err: set on failure
+ *
+ * Return: 0 or a negative errno.
+ */
+int tracked_update(struct tracked *tracked, struct frame_link *link,
+		   struct xbzrle_error *err)
+{
+	struct maps_range *ranges;
+	size_t count, i;
+	int ret;
+
+	ret = maps_select(tracked->target->pid, tracked->wishes,
+			  tracked->wish_count, &ranges, &count, err);
+	for (i = 0; i < count && !ret; i++)
+		ret = cover(tracked, ranges[i], link, err);
+	free(ranges);
+	return ret;
+}
+
+/**
+ * tracked_end() - drop a region that has ended
+ * @tracked: regions
+ * @id: the region's id
+ * @err: set on failure
+ *
+ * Return: 0 or a negative errno.
+ */
+int tracked_end(struct tracked *tracked, uint32_t id, struct xbzrle_error *err)
+{
+	struct tracked_region *region;
+	size_t i;
+
+	for (i = 0; i < tracked->count; i++) {
+		region = &tracked->regions[i];
+		if (!region->present || region->id != id)
+			continue;
+		region->present = false;
+		region->drop_due = true;
+		return xbzrle_unregister(tracked->session, id, err);
+	}
+	return xbzrle_fail(err, ENOENT, 0, "region %u is not one of ours", id);
+}
+
+/**
+ * tracked_tell_drops() - tell the receiver what has ended
+ * @tracked: regions
+ * @link: link, between two rounds
+ * @err: set on failure
+ *
+ * Return: 0 or a negative errno.
+ */
+int tracked_tell_drops(struct tracked *tracked, struct frame_link *link,
+		       struct xbzrle_error *err)
+{
+	struct tracked_region *region;
+	size_t i;
+	int ret;
+
+	for (i = 0; i < tracked->count; i++) {
+		region = &tracked->regions[i];
+		if (!region->drop_due)
+			continue;
+		ret = frame_send_drop(link, region->name, err);
+		if (ret)
+			return ret;
+		region->drop_due = false;
+	}
+	return 0;
+}
+
+/**
+ * tracked_present() - how many regions there are
+ * @tracked: regions
+ *
+ * Return: those that have not ended.
+ */
+size_t tracked_present(const struct tracked *tracked)
+{
+	size_t i, present = 0;
+
+	for (i = 0; i < tracked->count; i++)
+		present += tracked->regions[i].present;
+	return present;
+}
+
+/**
+ * tracked_release() - forget all
+ * @tracked: regions
+ */
+void tracked_release(struct tracked *tracked)
+{
+	free(tracked->regions);
+	tracked->regions = NULL;
+	tracked->count = 0;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
+#ifndef _XBZRLE_TOOL_TRACKED_H
+#define _XBZRLE_TOOL_TRACKED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <xbzrle.h>
+
+#include "frame.h"
+#include "maps.h"
+#include "target.h"
+
+/**
+ * struct tracked_region - a range that is, or was, a region of the session
+ * @id: names it to the session
+ * @present: it has not ended
+ * @drop_due: it has ended and the receiver was not told yet
+ * @start: first address
+ * @end: address after the last
+ * @name: its name in the stream
+ */
+struct tracked_region {
+	uint32_t id;
+	bool present;
+	bool drop_due;
+	uint64_t start, end;
+	char name[XBZRLE_NAME_MAX + 1];
+};
+
+/**
+ * struct tracked - the session's regions and how they follow the target
+ * @session: session
+ * @target: process
+ * @wishes: what the user wants of it
+ * @wish_count: how many
+ * @heap: where the heap begins, 0 while it is not known
+ * @regions: also those that have ended, because a name is used once
+ * @count: how many
+ */
+struct tracked {
+	struct xbzrle_session *session;
+	const struct target *target;
+	const struct maps_wish *wishes;
+	size_t wish_count;
+	uint64_t heap;
+	struct tracked_region *regions;
+	size_t count;
+};
+
+int tracked_update(struct tracked *tracked, struct frame_link *link,
+		   struct xbzrle_error *err);
+int tracked_end(struct tracked *tracked, uint32_t id,
+		struct xbzrle_error *err);
+int tracked_tell_drops(struct tracked *tracked, struct frame_link *link,
+		       struct xbzrle_error *err);
+size_t tracked_present(const struct tracked *tracked);
+void tracked_release(struct tracked *tracked);
+
+#endif /* _XBZRLE_TOOL_TRACKED_H */
