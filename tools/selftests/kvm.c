@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+/*
+ * A guest in owned memory: a real one, which writes through its nested page
+ * tables while rounds run.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/ioctl.h>
+
+#include <linux/kvm.h>
+
+#include "device.h"
+
+#include "kselftest_harness.h"
+
+#define LENGTH		((size_t)4 << 20)
+#define CODE		0x1000
+#define DATA		0x10000
+/* Not a multiple of the page size: each pass writes at other offsets. */
+#define STRIDE		(4096 + 192)
+#define PORT		0x10
+
+/*
+ * 32-bit flat: count in eax, walk edx from ebx to ecx in steps of edi, write
+ * two words at each stop, tell the host after each pass.
+ */
+static const unsigned char code[] = {
+	0x40,			/* again: inc eax */
+	0x89, 0xda,		/* mov edx, ebx */
+	0x89, 0x02,		/* next: mov [edx], eax */
+	0x01, 0x42, 0x40,	/* add [edx + 64], eax */
+	0x01, 0xfa,		/* add edx, edi */
+	0x39, 0xca,		/* cmp edx, ecx */
+	0x72, 0xf5,		/* jb next */
+	0xe6, PORT,		/* out PORT, al */
+	0xeb, 0xee,		/* jmp again */
+};
+
+struct guest {
+	int kvm;
+	int vm;
+	int vcpu;
+	struct kvm_run *run;
+	size_t run_size;
+	pthread_t thread;
+	int stop;
+	unsigned int passes;
+	unsigned int bad_exit;
+};
+
+static bool guest_set_registers(struct guest *g)
+{
+	struct kvm_sregs sregs;
+	struct kvm_regs regs = {
+		.rip = CODE,
+		.rflags = 2,
+		.rbx = DATA,
+		.rcx = LENGTH - STRIDE,
+		.rdi = STRIDE,
+	};
+	struct kvm_segment flat = {
+		.limit = 0xffffffff,
+		.present = 1,
+		.s = 1,
+		.g = 1,
+		.db = 1,
+	};
+
+	if (ioctl(g->vcpu, KVM_GET_SREGS, &sregs))
+		return false;
+	flat.type = 3;
+	flat.selector = 16;
+	sregs.ds = flat;
+	sregs.es = flat;
+	sregs.ss = flat;
+	flat.type = 11;
+	flat.selector = 8;
+	sregs.cs = flat;
+	sregs.cr0 |= 1;
+	return !ioctl(g->vcpu, KVM_SET_SREGS, &sregs) &&
+	       !ioctl(g->vcpu, KVM_SET_REGS, &regs);
+}
+
+static bool guest_make(struct guest *g, unsigned char *mem)
+{
+	struct kvm_userspace_memory_region slot = {
+		.memory_size = LENGTH,
+		.userspace_addr = (uintptr_t)mem,
+	};
+
+	g->vm = ioctl(g->kvm, KVM_CREATE_VM, 0);
+	if (g->vm < 0 || ioctl(g->vm, KVM_SET_USER_MEMORY_REGION, &slot))
+		return false;
+	g->vcpu = ioctl(g->vm, KVM_CREATE_VCPU, 0);
+	g->run_size = ioctl(g->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+	g->run = mmap(NULL, g->run_size, PROT_READ | PROT_WRITE, MAP_SHARED,
+		      g->vcpu, 0);
+	memcpy(mem + CODE, code, sizeof(code));
+	return g->vcpu >= 0 && g->run != MAP_FAILED && guest_set_registers(g);
+}
+
+static void *guest_run(void *arg)
+{
+	struct guest *g = arg;
+
+	while (!__atomic_load_n(&g->stop, __ATOMIC_RELAXED)) {
+		if (ioctl(g->vcpu, KVM_RUN, 0)) {
+			if (errno == EINTR || errno == EAGAIN)
+				continue;
+			g->bad_exit = 1000 + errno;
+			break;
+		}
+		if (g->run->exit_reason != KVM_EXIT_IO ||
+		    g->run->io.port != PORT) {
+			g->bad_exit = g->run->exit_reason;
+			break;
+		}
+		__atomic_add_fetch(&g->passes, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static unsigned int guest_passes(struct guest *g)
+{
+	return __atomic_load_n(&g->passes, __ATOMIC_RELAXED);
+}
+
+/* Waits until the guest has written everything once more. */
+static bool guest_goes_on(struct guest *g, unsigned int passes)
+{
+	unsigned int from = guest_passes(g), tries;
+
+	for (tries = 0; tries < 20000; tries++) {
+		if (guest_passes(g) - from >= passes)
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
+static bool guest_start(struct guest *g)
+{
+	g->stop = 0;
+	return !pthread_create(&g->thread, NULL, guest_run, g);
+}
+
+static void guest_stop(struct guest *g)
+{
+	__atomic_store_n(&g->stop, 1, __ATOMIC_RELAXED);
+	pthread_join(g->thread, NULL);
+}
+
+FIXTURE(kvm)
+{
+	int fd;
+	int rfd;
+	unsigned char *mem;
+	struct model *model;
+	struct guest guest;
+};
+
+FIXTURE_SETUP(kvm)
+{
+	self->guest.kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	self->fd = dev_open();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, dev_set_cache(self->fd, LENGTH));
+	self->rfd = dev_create(self->fd, "guest", LENGTH, NULL);
+	ASSERT_LE(0, self->rfd);
+	self->mem = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED,
+			 self->rfd, 0);
+	ASSERT_NE(MAP_FAILED, self->mem);
+	self->model = model_new();
+	ASSERT_NE(NULL, self->model);
+	if (self->guest.kvm >= 0)
+		ASSERT_TRUE(guest_make(&self->guest, self->mem));
+}
+
+FIXTURE_TEARDOWN(kvm)
+{
+	model_free(self->model);
+	if (self->guest.kvm >= 0) {
+		munmap(self->guest.run, self->guest.run_size);
+		close(self->guest.vcpu);
+		close(self->guest.vm);
+		close(self->guest.kvm);
+	}
+	close(self->rfd);
+	close(self->fd);
+}
+
+#define EXPECT_SAME() \
+	EXPECT_EQ(-1, model_diff(self->model, "guest", self->mem, 0, LENGTH))
+
+/* The guest alone writes, and stops before each comparison. */
+TEST_F(kvm, guest_writes_are_seen)
+{
+	struct xbzrle_sync s;
+	unsigned int i;
+
+	if (self->guest.kvm < 0)
+		SKIP(return, "no KVM");
+	for (i = 0; i < 5; i++) {
+		ASSERT_TRUE(guest_start(&self->guest));
+		EXPECT_TRUE(guest_goes_on(&self->guest, 1));
+		guest_stop(&self->guest);
+		ASSERT_EQ(0, self->guest.bad_exit);
+		ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
+		/* The stops of a pass, two pages at some of them. */
+		EXPECT_LE((LENGTH - DATA) / STRIDE - 1, s.dirty_pages);
+		ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+		EXPECT_SAME();
+		/* Nobody writes: nothing is dirty. */
+		ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
+		EXPECT_EQ(0, s.dirty_pages);
+		ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+	}
+	EXPECT_LT(0, self->model->all.xbzrle);
+}
+
+TEST_F(kvm, guest_runs_through_the_rounds)
+{
+	unsigned int i;
+
+	if (self->guest.kvm < 0)
+		SKIP(return, "no KVM");
+	ASSERT_TRUE(guest_start(&self->guest));
+	for (i = 0; i < 8; i++) {
+		/* The host writes too, where the guest does not. */
+		self->mem[CODE + 0x800 + i]++;
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_TRUE(guest_goes_on(&self->guest, 1));
+	}
+	guest_stop(&self->guest);
+	ASSERT_EQ(0, self->guest.bad_exit);
+	ASSERT_EQ(0, dev_round(self->fd, self->model, XBZRLE_SYNC_FINAL));
+	EXPECT_SAME();
+	EXPECT_LT(0, self->model->all.xbzrle);
+}
+
+/* Memory is taken away under the guest and comes back. */
+TEST_F(kvm, guest_memory_is_punched)
+{
+	const size_t hole = LENGTH / 2;
+	unsigned int i;
+
+	if (self->guest.kvm < 0)
+		SKIP(return, "no KVM");
+	ASSERT_TRUE(guest_start(&self->guest));
+	for (i = 0; i < 6; i++) {
+		ASSERT_EQ(0, fallocate(self->rfd, FALLOC_FL_PUNCH_HOLE |
+				       FALLOC_FL_KEEP_SIZE, hole,
+				       64 * UNIT));
+		if (i & 1)
+			ASSERT_EQ(0, madvise(self->mem, LENGTH,
+					     MADV_DONTNEED));
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_TRUE(guest_goes_on(&self->guest, 1));
+	}
+	guest_stop(&self->guest);
+	ASSERT_EQ(0, self->guest.bad_exit);
+	ASSERT_EQ(0, dev_round(self->fd, self->model, XBZRLE_SYNC_FINAL));
+	EXPECT_SAME();
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/swap.h>
+#include <unistd.h>
+
+#include "mm.h"
+
+#define ZRAM		"/dev/zram0"
+#define ZRAM_SIZE	"/sys/block/zram0/disksize"
+#define SWAP_BYTES	(256UL << 20)
+
+/**
+ * mm_anon - map private anonymous memory without huge pages
+ * @length: bytes
+ *
+ * Return: its address, or NULL.
+ */
+void *mm_anon(size_t length)
+{
+	void *p = mmap(NULL, length, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (p == MAP_FAILED)
+		return NULL;
+	madvise(p, length, MADV_NOHUGEPAGE);
+	return p;
+}
+
+/**
+ * mm_anon_huge - map private anonymous memory where huge pages fit
+ * @length: bytes, a multiple of HUGE_SIZE
+ *
+ * Nothing is advised and nothing is populated.
+ *
+ * Return: its address, or NULL.
+ */
+void *mm_anon_huge(size_t length)
+{
+	char *p = mmap(NULL, length + HUGE_SIZE, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	size_t head;
+
+	if (p == MAP_FAILED)
+		return NULL;
+	head = -(uintptr_t)p % HUGE_SIZE;
+	if (head)
+		munmap(p, head);
+	munmap(p + head + length, HUGE_SIZE - head);
+	return p + head;
+}
+
+static uint64_t pagemap(const void *addr)
+{
+	long page = sysconf(_SC_PAGESIZE);
+	uint64_t entry = 0;
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return 0;
+	if (pread(fd, &entry, sizeof(entry),
+		  (uintptr_t)addr / page * sizeof(entry)) != sizeof(entry))
+		entry = 0;
+	close(fd);
+	return entry;
+}
+
+/**
+ * mm_populated - is there a page, in memory or in swap?
+ * @addr: an address in it
+ *
+ * Return: false for a hole.
+ */
+bool mm_populated(const void *addr)
+{
+	return pagemap(addr) & (3ULL << 62);
+}
+
+/**
+ * mm_swapped - is the page in swap?
+ * @addr: an address in it
+ *
+ * Return: true if it is.
+ */
+bool mm_swapped(const void *addr)
+{
+	return pagemap(addr) & (1ULL << 62);
+}
+
+/* Copies the smaps line of the mapping at @addr that begins with @key. */
+static bool smaps_line(const void *addr, const char *key, char *line,
+		       size_t size)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	unsigned long start, end;
+	bool inside = false, found = false;
+
+	if (!f)
+		return false;
+	while (!found && fgets(line, size, f)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			inside = (uintptr_t)addr >= start &&
+				 (uintptr_t)addr < end;
+		else
+			found = inside && !strncmp(line, key, strlen(key));
+	}
+	fclose(f);
+	return found;
+}
+
+/**
+ * mm_huge_bytes - how much of the mapping do huge pages back?
+ * @addr: an address in it
+ *
+ * Return: bytes.
+ */
+uint64_t mm_huge_bytes(const void *addr)
+{
+	static const char * const keys[] = {
+		"AnonHugePages:", "ShmemPmdMapped:", "FilePmdMapped:",
+	};
+	uint64_t kib, sum = 0;
+	char line[512];
+	unsigned int i;
+
+	for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+		if (smaps_line(addr, keys[i], line, sizeof(line)) &&
+		    sscanf(line + strlen(keys[i]), "%lu", &kib) == 1)
+			sum += kib << 10;
+	return sum;
+}
+
+/**
+ * mm_vm_flag - has the mapping this flag?
+ * @addr: an address in it
+ * @flag: two letters as in the VmFlags line of smaps
+ *
+ * Return: true if it has.
+ */
+bool mm_vm_flag(const void *addr, const char *flag)
+{
+	char line[512], word[8];
+
+	snprintf(word, sizeof(word), " %s ", flag);
+	return smaps_line(addr, "VmFlags:", line, sizeof(line)) &&
+	       strstr(line, word);
+}
+
+/**
+ * mm_write_file - write a setting
+ * @path: where
+ * @text: what
+ *
+ * Return: 0 or a negative errno.
+ */
+int mm_write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+/**
+ * mm_read_file - read a setting
+ * @path: where
+ * @text: gets it, NUL-terminated
+ * @size: of @text
+ *
+ * Return: 0 or a negative errno.
+ */
+int mm_read_file(const char *path, char *text, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = read(fd, text, size - 1);
+	close(fd);
+	if (n < 0)
+		return -errno;
+	text[n] = 0;
+	return 0;
+}
+
+static bool write_swap_header(void)
+{
+	/* Version, last page, number of bad pages: at 1 KiB, by mkswap(8). */
+	const uint32_t info[3] = { 1, SWAP_BYTES / 4096 - 1, 0 };
+	unsigned char page[4096] = { 0 };
+	int fd = open(ZRAM, O_WRONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return false;
+	memcpy(page + 1024, info, sizeof(info));
+	memcpy(page + 4096 - 10, "SWAPSPACE2", 10);
+	n = write(fd, page, sizeof(page));
+	if (n == sizeof(page) && fsync(fd))
+		n = -1;
+	close(fd);
+	return n == sizeof(page);
+}
+
+/**
+ * mm_swap_on - have swap on zram
+ *
+ * It stays on for every later test: to take it off costs more than it is
+ * worth in a machine that is thrown away.
+ *
+ * Return: false if there is no zram.
+ */
+bool mm_swap_on(void)
+{
+	char text[4096], bytes[32];
+
+	if (!mm_read_file("/proc/swaps", text, sizeof(text)) &&
+	    strstr(text, "zram0"))
+		return true;
+	snprintf(bytes, sizeof(bytes), "%lu", SWAP_BYTES);
+	return !mm_write_file(ZRAM_SIZE, bytes) && write_swap_header() &&
+	       !swapon(ZRAM, 0);
+}

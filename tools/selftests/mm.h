@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
+/* What the tests ask of, and about, the kernel's memory management. */
+#ifndef MM_H
+#define MM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE	25
+#endif
+
+#define HUGE_SIZE	((size_t)2 << 20)
+
+void *mm_anon(size_t length);
+void *mm_anon_huge(size_t length);
+bool mm_populated(const void *addr);
+bool mm_swapped(const void *addr);
+uint64_t mm_huge_bytes(const void *addr);
+bool mm_vm_flag(const void *addr, const char *flag);
+int mm_write_file(const char *path, const char *text);
+int mm_read_file(const char *path, char *text, size_t size);
+bool mm_swap_on(void);
+
+#endif /* MM_H */

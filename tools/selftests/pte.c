@@ -1,0 +1,949 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+/* Memory that exists already: nothing is missed, nothing is left behind. */
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/uio.h>
+
+#include <linux/kvm.h>
+
+#include "device.h"
+#include "mm.h"
+#include "uring.h"
+
+#include "kselftest_harness.h"
+
+#define PAGES		64
+#define LENGTH		(PAGES * UNIT)
+#define THP		"/sys/kernel/mm/transparent_hugepage/"
+#define KSM		"/sys/kernel/mm/ksm/"
+
+FIXTURE(pte)
+{
+	int fd;
+	uint32_t id;
+	unsigned char *mem;
+	struct model *model;
+};
+
+/* The even pages are populated, the odd ones are holes. */
+FIXTURE_SETUP(pte)
+{
+	struct xbzrle_register out;
+	unsigned int i;
+
+	self->fd = dev_open();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, dev_set_cache(self->fd, LENGTH));
+	self->mem = mm_anon(LENGTH);
+	ASSERT_NE(NULL, self->mem);
+	for (i = 0; i < PAGES; i += 2)
+		self->mem[i * UNIT] = i + 1;
+	ASSERT_EQ(0, dev_register(self->fd, "heap", self->mem, LENGTH, 0,
+				  XBZRLE_TRACKER_AUTO, &out));
+	self->id = out.region_id;
+	self->model = model_new();
+	ASSERT_NE(NULL, self->model);
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	ASSERT_EQ(PAGES / 2, self->model->all.page);
+}
+
+FIXTURE_TEARDOWN(pte)
+{
+	model_free(self->model);
+	close(self->fd);
+}
+
+/* The receiver has what is in memory; reading a hole maps the zero page. */
+#define EXPECT_SAME() \
+	EXPECT_EQ(-1, model_diff(self->model, "heap", self->mem, 0, LENGTH))
+
+#define EXPECT_EXACT_ROUND() do { \
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0)); \
+	EXPECT_SAME(); \
+} while (0)
+
+/* Records of the last round that brought content. */
+static uint64_t sent(const struct model *m)
+{
+	return m->round.zero + m->round.page + m->round.xbzrle;
+}
+
+TEST_F(pte, writes_are_seen_by_page)
+{
+	struct xbzrle_sync s;
+
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(0, sent(self->model));
+
+	self->mem[4 * UNIT + 100]++;
+	self->mem[5 * UNIT] = 5;
+	self->mem[LENGTH - 1] = 6;
+	ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
+	EXPECT_EQ(3, s.dirty_pages);
+	EXPECT_EQ(1, s.based_pages);
+	ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+	EXPECT_EQ(1, self->model->round.xbzrle);
+	EXPECT_EQ(2, self->model->round.page);
+
+	/* Again and again: each harvest must arm the page anew. */
+	self->mem[4 * UNIT]++;
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(1, sent(self->model));
+	self->mem[4 * UNIT]++;
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(1, sent(self->model));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(0, sent(self->model));
+	EXPECT_SAME();
+}
+
+TEST_F(pte, holes_stay_holes)
+{
+	unsigned int i;
+
+	for (i = 0; i < 3; i++) {
+		self->mem[2 * UNIT]++;
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	}
+	ASSERT_EQ(0, dev_round(self->fd, self->model, XBZRLE_SYNC_FINAL));
+	for (i = 0; i < PAGES; i++)
+		EXPECT_EQ(i % 2 == 0, mm_populated(self->mem + i * UNIT));
+	EXPECT_EQ(0, self->model->all.zero);
+	EXPECT_SAME();
+}
+
+TEST_F(pte, page_becomes_a_hole)
+{
+	ASSERT_EQ(0, madvise(self->mem + 4 * UNIT, 3 * UNIT, MADV_DONTNEED));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(2, self->model->round.zero);
+	EXPECT_EQ(2, sent(self->model));
+	EXPECT_FALSE(mm_populated(self->mem + 4 * UNIT));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(0, sent(self->model));
+	EXPECT_FALSE(mm_populated(self->mem + 4 * UNIT));
+
+	/* Back again, and away and back between two rounds. */
+	self->mem[4 * UNIT] = 1;
+	self->mem[8 * UNIT + 1] = 1;
+	ASSERT_EQ(0, madvise(self->mem + 8 * UNIT, UNIT, MADV_DONTNEED));
+	self->mem[8 * UNIT + 2] = 1;
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(2, sent(self->model));
+	EXPECT_SAME();
+}
+
+TEST_F(pte, zero_page_is_written)
+{
+	EXPECT_EQ(0, *(volatile unsigned char *)(self->mem + UNIT));
+	EXPECT_EXACT_ROUND();
+	self->mem[UNIT] = 1;
+	EXPECT_EXACT_ROUND();
+	EXPECT_EQ(1, sent(self->model));
+}
+
+TEST_F(pte, mprotect)
+{
+	self->mem[0]++;
+	EXPECT_EXACT_ROUND();
+	ASSERT_EQ(0, mprotect(self->mem, LENGTH, PROT_READ));
+	ASSERT_EQ(0, mprotect(self->mem, LENGTH, PROT_READ | PROT_WRITE));
+	self->mem[0]++;
+	EXPECT_EXACT_ROUND();
+	EXPECT_EQ(1, sent(self->model));
+
+	/* Written, closed before the harvest, and opened after it. */
+	self->mem[2 * UNIT]++;
+	ASSERT_EQ(0, mprotect(self->mem, LENGTH, PROT_READ));
+	EXPECT_EXACT_ROUND();
+	EXPECT_EQ(1, sent(self->model));
+	ASSERT_EQ(0, mprotect(self->mem, LENGTH, PROT_READ | PROT_WRITE));
+	self->mem[2 * UNIT]++;
+	EXPECT_EXACT_ROUND();
+	EXPECT_EQ(1, sent(self->model));
+
+	ASSERT_EQ(0, mprotect(self->mem, LENGTH, PROT_NONE));
+	ASSERT_EQ(0, mprotect(self->mem, LENGTH, PROT_READ | PROT_WRITE));
+	self->mem[2 * UNIT]++;
+	EXPECT_EXACT_ROUND();
+}
+
+TEST_F(pte, prot_none_is_read)
+{
+	unsigned char *mem = mm_anon(LENGTH);
+
+	ASSERT_NE(NULL, mem);
+	memset(mem, 0x5a, LENGTH / 2);
+	ASSERT_EQ(0, mprotect(mem, LENGTH, PROT_NONE));
+	ASSERT_EQ(0, dev_register(self->fd, "none", mem, LENGTH, 0,
+				  XBZRLE_TRACKER_AUTO, NULL));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(PAGES / 2, self->model->round.page);
+	ASSERT_EQ(0, mprotect(self->mem, LENGTH, PROT_NONE));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	ASSERT_EQ(0, mprotect(self->mem, LENGTH, PROT_READ | PROT_WRITE));
+	ASSERT_EQ(0, mprotect(mem, LENGTH, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(-1, model_diff(self->model, "none", mem, 0, LENGTH));
+	EXPECT_SAME();
+}
+
+/* Several mappings make one region, of any protection. */
+TEST_F(pte, split_mappings)
+{
+	ASSERT_EQ(0, mprotect(self->mem + 8 * UNIT, 8 * UNIT, PROT_READ));
+	ASSERT_EQ(0, mprotect(self->mem + 32 * UNIT, UNIT, PROT_NONE));
+	self->mem[0]++;
+	self->mem[20 * UNIT]++;
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(2, sent(self->model));
+	ASSERT_EQ(0, mprotect(self->mem, LENGTH, PROT_READ | PROT_WRITE));
+	self->mem[32 * UNIT]++;
+	self->mem[9 * UNIT]++;
+	EXPECT_EXACT_ROUND();
+	EXPECT_EQ(2, sent(self->model));
+}
+
+TEST_F(pte, fork)
+{
+	int ping[2], pong[2];
+	unsigned int i;
+	char byte = 0;
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(ping));
+	ASSERT_EQ(0, pipe(pong));
+	pid = fork();
+	if (!pid) {
+		close(ping[1]);
+		for (i = 0; read(ping[0], &byte, 1) == 1; i++) {
+			self->mem[i * 2 * UNIT] = 0xcc;
+			self->mem[40 * UNIT] = 0xcc;
+			if (write(pong[1], &byte, 1) != 1)
+				_exit(1);
+		}
+		_exit(0);
+	}
+	ASSERT_LT(0, pid);
+	for (i = 0; i < 5; i++) {
+		self->mem[i * 2 * UNIT + 1]++;
+		self->mem[40 * UNIT + 1]++;
+		ASSERT_EQ(1, write(ping[1], &byte, 1));
+		ASSERT_EQ(1, read(pong[0], &byte, 1));
+		EXPECT_EXACT_ROUND();
+		EXPECT_LE(2, sent(self->model));
+		self->mem[i * 2 * UNIT + 2]++;
+		EXPECT_EXACT_ROUND();
+		EXPECT_EQ(1, sent(self->model));
+	}
+	/* Alone again: the pages may be reused without a copy. */
+	close(ping[1]);
+	waitpid(pid, NULL, 0);
+	for (i = 0; i < PAGES; i++)
+		self->mem[i * UNIT + 3]++;
+	EXPECT_EXACT_ROUND();
+	EXPECT_EQ(PAGES, sent(self->model));
+}
+
+/* A huge page written in one place costs one page. */
+TEST_F(pte, huge_pages_are_tracked_by_page)
+{
+	const size_t length = 4 * HUGE_SIZE;
+	unsigned char *mem = mm_anon_huge(length);
+	struct xbzrle_register out;
+	struct xbzrle_sync s;
+
+	ASSERT_NE(NULL, mem);
+	if (mm_write_file(THP "enabled", "madvise"))
+		SKIP(return, "no huge pages");
+	ASSERT_EQ(0, dev_set_cache(self->fd, length + LENGTH));
+	ASSERT_EQ(0, madvise(mem, length, MADV_HUGEPAGE));
+	memset(mem, 0x11, length);
+	if (!mm_huge_bytes(mem))
+		SKIP(return, "no huge page to be had");
+	ASSERT_EQ(0, dev_register(self->fd, "huge", mem, length, 0,
+				  XBZRLE_TRACKER_AUTO, &out));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(-1, model_diff(self->model, "huge", mem, 0, length));
+	EXPECT_EQ(0, mm_huge_bytes(mem));
+	EXPECT_TRUE(mm_vm_flag(mem, "nh"));
+
+	mem[5]++;
+	mem[HUGE_SIZE + 3 * UNIT]++;
+	ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
+	EXPECT_EQ(2, s.dirty_pages);
+	ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+	EXPECT_EQ(-1, model_diff(self->model, "huge", mem, 0, length));
+
+	/* The wish of the owner comes back. */
+	ASSERT_EQ(0, dev_unregister(self->fd, out.region_id));
+	EXPECT_FALSE(mm_vm_flag(mem, "nh"));
+	EXPECT_TRUE(mm_vm_flag(mem, "hg"));
+}
+
+TEST_F(pte, nohugepage_of_the_owner_stays)
+{
+	EXPECT_TRUE(mm_vm_flag(self->mem, "nh"));
+	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
+	EXPECT_TRUE(mm_vm_flag(self->mem, "nh"));
+}
+
+TEST_F(pte, nohugepage_is_given_back_on_close)
+{
+	unsigned char *mem = mm_anon_huge(HUGE_SIZE);
+	int fd = dev_open();
+
+	ASSERT_NE(NULL, mem);
+	ASSERT_LE(0, fd);
+	EXPECT_FALSE(mm_vm_flag(mem, "nh"));
+	ASSERT_EQ(0, dev_register(fd, "huge", mem, HUGE_SIZE, 0,
+				  XBZRLE_TRACKER_AUTO, NULL));
+	close(fd);
+	EXPECT_FALSE(mm_vm_flag(mem, "nh"));
+	EXPECT_FALSE(mm_vm_flag(mem, "hg"));
+}
+
+/* The owner asks for huge pages while it is being tracked. */
+TEST_F(pte, huge_pages_come_back)
+{
+	const size_t length = 4 * HUGE_SIZE;
+	unsigned char *mem = mm_anon_huge(length);
+	unsigned int i, round;
+
+	ASSERT_NE(NULL, mem);
+	if (mm_write_file(THP "enabled", "madvise"))
+		SKIP(return, "no huge pages");
+	memset(mem, 0x11, length);
+	ASSERT_EQ(0, dev_set_cache(self->fd, length + LENGTH));
+	ASSERT_EQ(0, dev_register(self->fd, "huge", mem, length, 0,
+				  XBZRLE_TRACKER_AUTO, NULL));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	for (round = 0; round < 4; round++) {
+		ASSERT_EQ(0, madvise(mem, length, MADV_HUGEPAGE));
+		mem[round]++;
+		if (round & 1)
+			madvise(mem, HUGE_SIZE, MADV_COLLAPSE);
+		ASSERT_EQ(0, madvise(mem + HUGE_SIZE, HUGE_SIZE,
+				     MADV_DONTNEED));
+		for (i = 0; i < HUGE_SIZE; i += 64 * UNIT)
+			mem[HUGE_SIZE + i] = round + 1;
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_EQ(-1, model_diff(self->model, "huge", mem, 0, length));
+		/* Between harvest and reading. */
+		ASSERT_EQ(0, dev_sync(self->fd, 0, NULL));
+		ASSERT_EQ(0, madvise(mem, length, MADV_HUGEPAGE));
+		madvise(mem, length, MADV_COLLAPSE);
+		mem[2 * HUGE_SIZE + round]++;
+		ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+		mem[3 * HUGE_SIZE + round]++;
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_EQ(-1, model_diff(self->model, "huge", mem, 0, length));
+	}
+}
+
+TEST_F(pte, khugepaged)
+{
+	const size_t length = 2 * HUGE_SIZE;
+	unsigned char *mem = mm_anon_huge(length);
+	unsigned int i;
+
+	ASSERT_NE(NULL, mem);
+	if (mm_write_file(THP "enabled", "always") ||
+	    mm_write_file(THP "khugepaged/scan_sleep_millisecs", "10") ||
+	    mm_write_file(THP "khugepaged/alloc_sleep_millisecs", "10"))
+		SKIP(return, "no khugepaged");
+	ASSERT_EQ(0, dev_set_cache(self->fd, length + LENGTH));
+	for (i = 0; i < length; i += UNIT)
+		mem[i] = 1;
+	ASSERT_EQ(0, dev_register(self->fd, "huge", mem, length, 0,
+				  XBZRLE_TRACKER_AUTO, NULL));
+	for (i = 0; i < 20; i++) {
+		ASSERT_EQ(0, madvise(mem, length, MADV_HUGEPAGE));
+		mem[i * 5 * UNIT]++;
+		mem[HUGE_SIZE + i]++;
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		mem[i * 3 * UNIT + 1]++;
+		usleep(50000);
+	}
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(-1, model_diff(self->model, "huge", mem, 0, length));
+	mm_write_file(THP "khugepaged/scan_sleep_millisecs", "10000");
+	mm_write_file(THP "enabled", "madvise");
+}
+
+TEST_F(pte, swap_loses_nothing)
+{
+	const size_t length = 16UL << 20;
+	unsigned char *mem = mm_anon(length);
+	unsigned int i, swapped = 0;
+
+	ASSERT_NE(NULL, mem);
+	if (!mm_swap_on())
+		SKIP(return, "no zram");
+	ASSERT_EQ(0, dev_set_cache(self->fd, length + LENGTH));
+	for (i = 0; i < length; i += UNIT)
+		memcpy(mem + i, &i, sizeof(i));
+	memset(mem + UNIT, 0x77, UNIT);
+	ASSERT_EQ(0, madvise(mem, length / 2, MADV_PAGEOUT));
+	for (i = 0; i < length; i += UNIT)
+		swapped += mm_swapped(mem + i);
+	EXPECT_LT(length / UNIT / 4, swapped);
+	ASSERT_EQ(0, dev_register(self->fd, "swap", mem, length, 0,
+				  XBZRLE_TRACKER_AUTO, NULL));
+	/* The first page holds zeros only. */
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(length / UNIT, sent(self->model));
+	EXPECT_EQ(-1, model_diff(self->model, "swap", mem, 0, length));
+
+	/* Written and swapped out, swapped out between harvest and reading. */
+	for (i = 0; i < length; i += 16 * UNIT)
+		mem[i + 9]++;
+	ASSERT_EQ(0, madvise(mem, length, MADV_PAGEOUT));
+	ASSERT_EQ(0, dev_sync(self->fd, 0, NULL));
+	ASSERT_EQ(0, madvise(mem, length, MADV_PAGEOUT));
+	ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+	EXPECT_EQ(length / UNIT / 16, sent(self->model));
+	EXPECT_EQ(-1, model_diff(self->model, "swap", mem, 0, length));
+
+	/* Swapped out clean and written after. */
+	ASSERT_EQ(0, madvise(mem, length, MADV_PAGEOUT));
+	for (i = 0; i < length; i += 32 * UNIT)
+		mem[i + 10]++;
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(length / UNIT / 32, sent(self->model));
+	EXPECT_EQ(-1, model_diff(self->model, "swap", mem, 0, length));
+}
+
+TEST_F(pte, ksm)
+{
+	char text[32] = "";
+	unsigned int i, tries;
+
+	if (mm_write_file(KSM "run", "1"))
+		SKIP(return, "no KSM");
+	mm_write_file(KSM "sleep_millisecs", "10");
+	mm_write_file(KSM "pages_to_scan", "1000");
+	memset(self->mem, 0x42, LENGTH);
+	EXPECT_EXACT_ROUND();
+	ASSERT_EQ(0, madvise(self->mem, LENGTH, MADV_MERGEABLE));
+	for (tries = 0; tries < 100 && atoi(text) < PAGES / 2; tries++) {
+		usleep(50000);
+		mm_read_file(KSM "pages_sharing", text, sizeof(text));
+	}
+	EXPECT_LE(PAGES / 2, atoi(text));
+	EXPECT_EXACT_ROUND();
+	EXPECT_EQ(0, sent(self->model));
+	for (i = 0; i < PAGES; i += 3)
+		self->mem[i * UNIT + i]++;
+	EXPECT_EXACT_ROUND();
+	EXPECT_EQ((PAGES + 2) / 3, sent(self->model));
+	mm_write_file(KSM "run", "2");
+	self->mem[1]++;
+	EXPECT_EXACT_ROUND();
+	mm_write_file(KSM "run", "0");
+}
+
+/* The kernel writes into pinned pages without a fault. */
+TEST_F(pte, pinned_pages)
+{
+	unsigned char *pinned = self->mem + 10 * UNIT;
+	struct xbzrle_stats before, after;
+	struct xbzrle_sync s;
+	struct uring u;
+	int pipefd[2];
+	unsigned int i;
+
+	if (uring_open(&u) == -ENOSYS)
+		SKIP(return, "no io_uring");
+	ASSERT_LE(0, u.fd);
+	ASSERT_EQ(0, pipe(pipefd));
+	ASSERT_EQ(0, uring_pin(&u, pinned, 4 * UNIT));
+	EXPECT_EXACT_ROUND();
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, dev_stats(self->fd, &before));
+		ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
+		EXPECT_LE(4, s.dirty_pages);
+		ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+		EXPECT_EQ(0, sent(self->model));
+		ASSERT_EQ(0, dev_stats(self->fd, &after));
+		EXPECT_EQ(before.pinned_pages + 4, after.pinned_pages);
+
+		ASSERT_EQ(8, write(pipefd[1], "no fault", 8));
+		ASSERT_EQ(8, uring_read_pinned(&u, pipefd[0],
+					       pinned + i * UNIT + i, 8));
+		EXPECT_EXACT_ROUND();
+		EXPECT_EQ(1, sent(self->model));
+	}
+	/* Written after the harvest, before it is read. */
+	ASSERT_EQ(0, dev_sync(self->fd, 0, NULL));
+	ASSERT_EQ(8, write(pipefd[1], "too late", 8));
+	ASSERT_EQ(8, uring_read_pinned(&u, pipefd[0], pinned + UNIT, 8));
+	ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+	EXPECT_EXACT_ROUND();
+
+	/* The writing goes on until the pin is gone, then it rests. */
+	ASSERT_EQ(8, write(pipefd[1], "last one", 8));
+	ASSERT_EQ(8, uring_read_pinned(&u, pipefd[0], pinned, 8));
+	uring_close(&u);
+	EXPECT_EXACT_ROUND();
+	for (i = 0; i < 20; i++) {
+		usleep(50000);
+		ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
+		ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+		if (!s.dirty_pages)
+			break;
+	}
+	EXPECT_EQ(0, s.dirty_pages);
+	self->mem[11 * UNIT]++;
+	EXPECT_EXACT_ROUND();
+	EXPECT_EQ(1, sent(self->model));
+}
+
+TEST_F(pte, kernel_writes_through_the_mapping)
+{
+	struct iovec from = { "vmwrite", 7 };
+	struct iovec to = { self->mem + 40 * UNIT, 7 };
+	int pipefd[2];
+
+	ASSERT_EQ(0, pipe(pipefd));
+	ASSERT_EQ(12, write(pipefd[1], "through read", 12));
+	ASSERT_EQ(12, read(pipefd[0], self->mem + 5 * UNIT - 6, 12));
+	EXPECT_EXACT_ROUND();
+	ASSERT_EQ(7, process_vm_writev(getpid(), &from, 1, &to, 1, 0));
+	EXPECT_EXACT_ROUND();
+	EXPECT_EQ(0, memcmp(self->mem + 40 * UNIT, "vmwrite", 7));
+}
+
+TEST_F(pte, shared_mapping_only_when_asked_for)
+{
+	struct xbzrle_register out;
+	unsigned char *mem;
+	unsigned int i;
+
+	mem = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	for (i = 0; i < PAGES; i += 2)
+		mem[i * UNIT] = i + 1;
+	EXPECT_EQ(-EOPNOTSUPP, dev_register(self->fd, "shared", mem, LENGTH, 0,
+					    XBZRLE_TRACKER_AUTO, &out));
+	EXPECT_EQ((uintptr_t)mem, out.error_addr);
+	ASSERT_EQ(0, dev_register(self->fd, "shared", mem, LENGTH, 0,
+				  XBZRLE_TRACKER_PTE, &out));
+	EXPECT_EQ(XBZRLE_TRACKER_PTE, out.tracker);
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(PAGES / 2, self->model->round.page);
+	for (i = 0; i < 4; i++) {
+		mem[i * UNIT + 1]++;
+		if (i == 2) {
+			ASSERT_EQ(0, mprotect(mem, LENGTH, PROT_READ));
+			ASSERT_EQ(0, mprotect(mem, LENGTH,
+					      PROT_READ | PROT_WRITE));
+			mem[i * UNIT + 2]++;
+		}
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_EQ(1, sent(self->model));
+	}
+	/* The page leaves the page table with its write unseen. */
+	mem[20 * UNIT + 1]++;
+	ASSERT_EQ(0, madvise(mem, LENGTH, MADV_DONTNEED));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(-1, model_diff(self->model, "shared", mem, 0, LENGTH));
+	ASSERT_EQ(0, madvise(mem, UNIT, MADV_REMOVE));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(-1, model_diff(self->model, "shared", mem, 0, LENGTH));
+}
+
+TEST_F(pte, shared_memfd)
+{
+	int file = memfd_create("test", MFD_CLOEXEC);
+	unsigned char *mem;
+
+	ASSERT_LE(0, file);
+	ASSERT_EQ(0, ftruncate(file, LENGTH));
+	mem = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	EXPECT_EQ(-EOPNOTSUPP, dev_register(self->fd, "memfd", mem, LENGTH, 0,
+					    XBZRLE_TRACKER_AUTO, NULL));
+	ASSERT_EQ(0, dev_register(self->fd, "memfd", mem, LENGTH, 0,
+				  XBZRLE_TRACKER_PTE, NULL));
+	mem[0] = 1;
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	mem[0] = 2;
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(1, sent(self->model));
+	EXPECT_EQ(-1, model_diff(self->model, "memfd", mem, 0, LENGTH));
+	close(file);
+}
+
+/* A secondary MMU writes where no page table entry tells. */
+TEST_F(pte, refused_beside_a_secondary_mmu)
+{
+	struct xbzrle_register out;
+	struct xbzrle_sync s;
+	unsigned char *mem = mm_anon(LENGTH);
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm;
+
+	ASSERT_NE(NULL, mem);
+	if (kvm < 0)
+		SKIP(return, "no KVM");
+	vm = ioctl(kvm, KVM_CREATE_VM, 0);
+	ASSERT_LE(0, vm);
+	EXPECT_EQ(-EOPNOTSUPP, dev_register(self->fd, "guest", mem, LENGTH, 0,
+					    XBZRLE_TRACKER_AUTO, &out));
+	/* What was registered before it came is told too. */
+	EXPECT_EQ(-EOPNOTSUPP, dev_sync(self->fd, 0, &s));
+	EXPECT_EQ(self->id, s.error_region);
+	close(vm);
+	close(kvm);
+}
+
+TEST_F(pte, unregister_restores_writability)
+{
+	unsigned int i;
+
+	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
+	for (i = 0; i < LENGTH; i++)
+		self->mem[i]++;
+	ASSERT_EQ(0, dev_register(self->fd, "heap", self->mem, LENGTH, 0,
+				  XBZRLE_TRACKER_AUTO, NULL));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, XBZRLE_SYNC_FULL));
+	EXPECT_SAME();
+}
+
+/* The region ends: SYNC and read() say so until it is unregistered. */
+#define EXPECT_ENDED(error) do { \
+	struct xbzrle_sync _s; \
+	EXPECT_EQ(error, dev_sync(self->fd, 0, &_s)); \
+	EXPECT_EQ(self->id, _s.error_region); \
+	EXPECT_EQ(error, dev_sync(self->fd, 0, &_s)); \
+	EXPECT_EQ(error, dev_sync(self->fd, XBZRLE_SYNC_FULL, &_s)); \
+} while (0)
+
+TEST_F(pte, unmapped_between_rounds)
+{
+	struct xbzrle_sync s;
+
+	ASSERT_EQ(0, munmap(self->mem + 8 * UNIT, UNIT));
+	EXPECT_ENDED(-EFAULT);
+	ASSERT_EQ(-EFAULT, dev_sync(self->fd, 0, &s));
+	EXPECT_EQ((uintptr_t)self->mem + 8 * UNIT, s.error_addr);
+	/* Other memory at the same place is not the region. */
+	ASSERT_EQ(self->mem + 8 * UNIT,
+		  mmap(self->mem + 8 * UNIT, UNIT, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	EXPECT_ENDED(-EFAULT);
+	EXPECT_EQ(0, dev_unregister(self->fd, self->id));
+	EXPECT_EQ(-EINVAL, dev_sync(self->fd, 0, NULL));
+}
+
+TEST_F(pte, mapped_over)
+{
+	ASSERT_EQ(self->mem + 8 * UNIT,
+		  mmap(self->mem + 8 * UNIT, UNIT, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	self->mem[8 * UNIT] = 99;
+	EXPECT_ENDED(-EFAULT);
+}
+
+TEST_F(pte, hole_is_unmapped)
+{
+	ASSERT_EQ(0, munmap(self->mem + 9 * UNIT, UNIT));
+	EXPECT_ENDED(-EFAULT);
+}
+
+TEST_F(pte, moved_away)
+{
+	EXPECT_NE(MAP_FAILED, mremap(self->mem, LENGTH, 2 * LENGTH,
+				     MREMAP_MAYMOVE | MREMAP_FIXED,
+				     mm_anon(2 * LENGTH)));
+	EXPECT_ENDED(-EFAULT);
+}
+
+TEST_F(pte, unmapped_in_a_round)
+{
+	unsigned char buf[UNIT + 100];
+	unsigned int i;
+
+	for (i = 0; i < PAGES; i++)
+		self->mem[i * UNIT + 1] = i + 1;
+	ASSERT_EQ(0, dev_sync(self->fd, 0, NULL));
+	ASSERT_LT(0, read(self->fd, buf, sizeof(buf)));
+	ASSERT_EQ(0, munmap(self->mem, LENGTH));
+	EXPECT_EQ(-EFAULT, dev_read_round(self->fd, NULL, 4096));
+	EXPECT_EQ(-EFAULT, dev_read_round(self->fd, NULL, 4096));
+	/* Without the region the round ends in order. */
+	EXPECT_EQ(0, dev_unregister(self->fd, self->id));
+	EXPECT_EQ(0, dev_read_round(self->fd, NULL, 4096));
+	EXPECT_EQ(-EINVAL, dev_sync(self->fd, 0, NULL));
+}
+
+/* The other regions go on when the one that ended is dropped. */
+TEST_F(pte, other_regions_survive)
+{
+	unsigned char *mem = mm_anon(LENGTH);
+
+	ASSERT_NE(NULL, mem);
+	mem[0] = 1;
+	ASSERT_EQ(0, dev_register(self->fd, "other", mem, LENGTH, 0,
+				  XBZRLE_TRACKER_AUTO, NULL));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	mem[0]++;
+	ASSERT_EQ(0, munmap(self->mem, LENGTH));
+	EXPECT_ENDED(-EFAULT);
+	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(1, self->model->round.xbzrle);
+	EXPECT_EQ(-1, model_diff(self->model, "other", mem, 0, LENGTH));
+}
+
+/* A child that does as it is told with its own copy of the memory. */
+struct child {
+	pid_t pid;
+	int to;
+	int from;
+};
+
+static void child_loop(unsigned char *mem, int in, int out)
+{
+	unsigned char order;
+
+	while (read(in, &order, 1) == 1) {
+		if (order == 'x')
+			execl("/proc/self/exe", "exec", "--idle", NULL);
+		mem[order * UNIT + 1]++;
+		if (write(out, &order, 1) != 1)
+			break;
+	}
+	_exit(0);
+}
+
+static bool child_start(struct child *c, unsigned char *mem)
+{
+	int in[2], out[2];
+
+	if (pipe(in) || pipe(out))
+		return false;
+	c->pid = fork();
+	if (!c->pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		close(in[1]);
+		close(out[0]);
+		child_loop(mem, in[0], out[1]);
+	}
+	close(in[0]);
+	close(out[1]);
+	c->to = in[1];
+	c->from = out[0];
+	return c->pid > 0;
+}
+
+static bool child_writes(struct child *c, unsigned char page)
+{
+	return write(c->to, &page, 1) == 1 && read(c->from, &page, 1) == 1;
+}
+
+static void child_kill(struct child *c)
+{
+	kill(c->pid, SIGKILL);
+	waitpid(c->pid, NULL, 0);
+}
+
+/* The first page in which the child's memory and the model differ, or -1. */
+static int64_t child_diff(struct child *c, struct model *m, const char *name,
+			  unsigned char *mem)
+{
+	static unsigned char copy[LENGTH];
+	struct iovec local = { copy, LENGTH }, remote = { mem, LENGTH };
+
+	if (process_vm_readv(c->pid, &local, 1, &remote, 1, 0) != LENGTH)
+		return -3;
+	return model_diff(m, name, copy, 0, LENGTH);
+}
+
+TEST_F(pte, memory_of_another_process)
+{
+	struct xbzrle_register out;
+	unsigned int i;
+	struct child c;
+
+	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
+	ASSERT_TRUE(child_start(&c, self->mem));
+	ASSERT_EQ(0, dev_register(self->fd, "child", self->mem, LENGTH, c.pid,
+				  XBZRLE_TRACKER_AUTO, &out));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(PAGES / 2, self->model->round.page);
+	for (i = 0; i < 5; i++) {
+		ASSERT_TRUE(child_writes(&c, 3 * i));
+		/* The caller's own memory of the same address is not meant. */
+		self->mem[50 * UNIT + i]++;
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_EQ(1, sent(self->model));
+	}
+	EXPECT_EQ(-1, child_diff(&c, self->model, "child", self->mem));
+	child_kill(&c);
+	EXPECT_EQ(-ESRCH, dev_sync(self->fd, 0, NULL));
+}
+
+TEST_F(pte, target_exits_in_a_round)
+{
+	struct xbzrle_register out;
+	unsigned char buf[UNIT + 100];
+	struct xbzrle_sync s;
+	struct child c;
+
+	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
+	ASSERT_TRUE(child_start(&c, self->mem));
+	ASSERT_EQ(0, dev_register(self->fd, "child", self->mem, LENGTH, c.pid,
+				  XBZRLE_TRACKER_AUTO, &out));
+	ASSERT_EQ(0, dev_sync(self->fd, 0, NULL));
+	ASSERT_LT(0, read(self->fd, buf, sizeof(buf)));
+	child_kill(&c);
+	EXPECT_EQ(-ESRCH, dev_read_round(self->fd, NULL, 4096));
+	EXPECT_EQ(POLLERR | POLLHUP,
+		  dev_poll(self->fd) & (POLLERR | POLLHUP));
+	EXPECT_NE(0, dev_sync(self->fd, 0, NULL));
+	EXPECT_EQ(0, dev_unregister(self->fd, out.region_id));
+	EXPECT_EQ(0, dev_read_round(self->fd, NULL, 4096));
+	EXPECT_EQ(0, dev_poll(self->fd) & (POLLERR | POLLHUP));
+	EXPECT_EQ(-EINVAL, dev_sync(self->fd, 0, &s));
+}
+
+TEST_F(pte, target_exits_between_rounds)
+{
+	struct xbzrle_register out;
+	struct pollfd p = { .fd = self->fd, .events = POLLIN };
+	struct xbzrle_sync s;
+	struct child c;
+
+	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
+	ASSERT_TRUE(child_start(&c, self->mem));
+	ASSERT_EQ(0, dev_register(self->fd, "child", self->mem, LENGTH, c.pid,
+				  XBZRLE_TRACKER_AUTO, &out));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(0, dev_poll(self->fd));
+	child_kill(&c);
+	/* A sleeper is woken. */
+	EXPECT_EQ(1, poll(&p, 1, 5000));
+	EXPECT_EQ(POLLERR | POLLHUP, p.revents & (POLLERR | POLLHUP));
+	EXPECT_EQ(-ESRCH, dev_sync(self->fd, 0, &s));
+	EXPECT_EQ(out.region_id, s.error_region);
+	EXPECT_EQ(0, dev_unregister(self->fd, out.region_id));
+}
+
+TEST_F(pte, target_execs)
+{
+	struct xbzrle_register out;
+	struct pollfd p = { .fd = self->fd, .events = POLLIN };
+	struct child c;
+
+	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
+	ASSERT_TRUE(child_start(&c, self->mem));
+	ASSERT_EQ(0, dev_register(self->fd, "child", self->mem, LENGTH, c.pid,
+				  XBZRLE_TRACKER_AUTO, &out));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	ASSERT_EQ(1, write(c.to, "x", 1));
+	EXPECT_EQ(1, poll(&p, 1, 10000));
+	EXPECT_EQ(POLLERR | POLLHUP, p.revents & (POLLERR | POLLHUP));
+	EXPECT_EQ(-ESRCH, dev_sync(self->fd, 0, NULL));
+	EXPECT_EQ(0, kill(c.pid, 0));
+	child_kill(&c);
+}
+
+/* The session lives in another process than the memory. */
+TEST_F(pte, owner_exits_with_the_session_open)
+{
+	int sync[2], status;
+	char byte;
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(sync));
+	pid = fork();
+	if (!pid) {
+		unsigned char *mem = mm_anon(LENGTH);
+
+		mem[0] = 1;
+		_exit(-dev_register(self->fd, "gone", mem, LENGTH, 0,
+				    XBZRLE_TRACKER_AUTO, NULL));
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(-ESRCH, dev_sync(self->fd, 0, NULL));
+	close(sync[1]);
+	EXPECT_EQ(0, read(sync[0], &byte, 1));
+}
+
+TEST_F(pte, large_sparse_region)
+{
+	const size_t length = 64UL << 30, step = length / 16;
+	unsigned char *mem = mm_anon(length);
+	struct xbzrle_sync s;
+	size_t at;
+
+	if (!mem)
+		SKIP(return, "no address space for 64 GiB");
+	for (at = step - UNIT; at < length; at += step)
+		mem[at + 1] = (at >> 30) + 1;
+	ASSERT_EQ(0, dev_register(self->fd, "sparse", mem, length, 0,
+				  XBZRLE_TRACKER_AUTO, NULL));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(16, self->model->round.page);
+	mem[length - 1]++;
+	ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
+	EXPECT_EQ(1, s.dirty_pages);
+	ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+	for (at = step - UNIT; at < length; at += step)
+		EXPECT_EQ(-1, model_diff(self->model, "sparse", mem, at,
+					 UNIT));
+	munmap(mem, length);
+}
+
+struct writer {
+	unsigned char *mem;
+	unsigned int seed;
+	int *stop;
+};
+
+static void *write_at_random(void *arg)
+{
+	struct writer *w = arg;
+	unsigned int x = w->seed;
+
+	while (!__atomic_load_n(w->stop, __ATOMIC_RELAXED)) {
+		x = x * 1664525 + 1013904223;
+		w->mem[(x >> 8) % LENGTH] = x;
+	}
+	return NULL;
+}
+
+TEST_F(pte, writers_run_on)
+{
+	struct writer w[3];
+	pthread_t threads[3];
+	unsigned int i;
+	int stop = 0;
+
+	for (i = 0; i < 3; i++) {
+		w[i] = (struct writer){ self->mem, i, &stop };
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL,
+					    write_at_random, &w[i]));
+	}
+	for (i = 0; i < 30; i++)
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+	for (i = 0; i < 3; i++)
+		ASSERT_EQ(0, pthread_join(threads[i], NULL));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, XBZRLE_SYNC_FINAL));
+	EXPECT_SAME();
+}
+
+int main(int argc, char **argv)
+{
+	/* What target_execs turns its child into. */
+	if (argc > 1 && !strcmp(argv[1], "--idle"))
+		return pause();
+	return test_harness_run(argc, argv);
+}

@@ -1,0 +1,696 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+/* The bytes a round consists of, and the ways of reading them. */
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "device.h"
+#include "uring.h"
+
+#include "kselftest_harness.h"
+
+#define PAGES		64
+#define LENGTH		(PAGES * UNIT)
+
+/* A session with a mapped region of owned memory and a receiver. */
+struct world {
+	int fd;
+	int rfd;
+	uint32_t id;
+	unsigned char *mem;
+	struct model *model;
+};
+
+static int world_open(struct world *w)
+{
+	w->fd = dev_open();
+	if (w->fd < 0)
+		return w->fd;
+	w->rfd = dev_create(w->fd, "ram", LENGTH, &w->id);
+	if (w->rfd < 0)
+		return w->rfd;
+	w->mem = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, w->rfd,
+		      0);
+	w->model = model_new();
+	if (w->mem == MAP_FAILED || !w->model)
+		return -ENOMEM;
+	return dev_set_cache(w->fd, LENGTH);
+}
+
+static void world_close(struct world *w)
+{
+	model_free(w->model);
+	munmap(w->mem, LENGTH);
+	close(w->rfd);
+	close(w->fd);
+}
+
+static int64_t world_diff(struct world *w)
+{
+	return model_diff(w->model, "ram", w->mem, 0, LENGTH);
+}
+
+/* Content that no delta makes smaller, another one for each @seed. */
+static void scramble(unsigned char *page, uint32_t seed)
+{
+	unsigned int i;
+
+	for (i = 0; i < UNIT; i++) {
+		seed = seed * 1664525 + 1013904223;
+		page[i] = seed >> 24;
+	}
+}
+
+/* Pages of each kind, so that the next round has each kind of record. */
+static void mixed_writes(unsigned char *mem, uint32_t seed)
+{
+	unsigned int i;
+
+	for (i = 0; i < PAGES; i++) {
+		unsigned char *page = mem + i * UNIT;
+
+		switch ((i + seed) % 5) {
+		case 0:
+			scramble(page, seed + i);
+			break;
+		case 1:
+			memset(page, 0, UNIT);
+			break;
+		case 2:
+			page[i * 37 % UNIT] ^= seed + 1;
+			break;
+		case 3:
+			*(volatile unsigned char *)page = page[0];
+			break;
+		}
+	}
+}
+
+FIXTURE(stream)
+{
+	struct world w;
+};
+
+FIXTURE_SETUP(stream)
+{
+	ASSERT_EQ(0, world_open(&self->w));
+}
+
+FIXTURE_TEARDOWN(stream)
+{
+	world_close(&self->w);
+}
+
+/* Reads exactly @len bytes; false if the round has fewer or others. */
+static bool next_bytes_are(int fd, const void *expected, size_t len)
+{
+	unsigned char got[2 * UNIT];
+	size_t at;
+	ssize_t n;
+
+	for (at = 0; at < len; at += n) {
+		n = read(fd, got + at, len - at);
+		if (n <= 0)
+			return false;
+	}
+	return !memcmp(got, expected, len);
+}
+
+#define NEXT_BYTES(...) ({ \
+	const unsigned char _expected[] = { __VA_ARGS__ }; \
+	next_bytes_are(self->w.fd, _expected, sizeof(_expected)); \
+})
+
+#define BE64_EOS	0, 0, 0, 0, 0, 0, 0, 0x10
+#define RAM		3, 'r', 'a', 'm'
+
+TEST_F(stream, exact_bytes)
+{
+	unsigned char *mem = self->w.mem, page[UNIT];
+	unsigned char byte;
+	int fd = self->w.fd;
+
+	/* Nothing populated: the setup section and an empty round. */
+	ASSERT_EQ(0, dev_sync(fd, 0, NULL));
+	EXPECT_TRUE(NEXT_BYTES(0, 0, 0, 0, 0, LENGTH >> 16, 0, 0x04,
+			       RAM, 0, 0, 0, 0, 0, LENGTH >> 16, 0, 0,
+			       BE64_EOS, BE64_EOS));
+	EXPECT_EQ(0, read(fd, &byte, 1));
+
+	/* A whole page, then CONTINUE with a zero page. */
+	scramble(page, 1);
+	memcpy(mem + 2 * UNIT, page, UNIT);
+	mem[0x11 * UNIT] = 1;
+	mem[0x11 * UNIT] = 0;
+	ASSERT_EQ(0, dev_sync(fd, 0, NULL));
+	EXPECT_TRUE(NEXT_BYTES(0, 0, 0, 0, 0, 0, 0x20, 0x08, RAM));
+	EXPECT_TRUE(next_bytes_are(fd, page, UNIT));
+	EXPECT_TRUE(NEXT_BYTES(0, 0, 0, 0, 0, 0x01, 0x10, 0x22, 0, BE64_EOS));
+	EXPECT_EQ(0, read(fd, &byte, 1));
+
+	/* Two runs: the name is sent again, as rounds stand alone. */
+	mem[2 * UNIT + 5] ^= 0xff;
+	mem[2 * UNIT + 6] ^= 0xff;
+	mem[2 * UNIT + 6 + 0x181] ^= 0xff;
+	ASSERT_EQ(0, dev_sync(fd, 0, NULL));
+	EXPECT_TRUE(NEXT_BYTES(0, 0, 0, 0, 0, 0, 0x20, 0x40, RAM, 1, 0, 8,
+			       5, 2, page[5] ^ 0xff, page[6] ^ 0xff,
+			       0x80, 0x03, 1, page[6 + 0x181] ^ 0xff,
+			       BE64_EOS));
+	EXPECT_EQ(0, read(fd, &byte, 1));
+
+	/* Written but not changed. */
+	*(volatile unsigned char *)&mem[2 * UNIT] = page[0];
+	ASSERT_EQ(0, dev_sync(fd, 0, NULL));
+	EXPECT_TRUE(NEXT_BYTES(BE64_EOS));
+	EXPECT_EQ(0, read(fd, &byte, 1));
+}
+
+TEST_F(stream, nothing_without_a_round)
+{
+	unsigned char byte;
+
+	EXPECT_EQ(0, read(self->w.fd, &byte, 1));
+	ASSERT_EQ(0, dev_round(self->w.fd, self->w.model, 0));
+	EXPECT_EQ(0, read(self->w.fd, &byte, 1));
+}
+
+TEST_F(stream, kinds_of_records)
+{
+	struct model_counts *round = &self->w.model->round;
+	unsigned char *mem = self->w.mem;
+	struct xbzrle_stats s;
+	unsigned int i;
+
+	for (i = 0; i < 8; i++)
+		scramble(mem + i * UNIT, i);
+	ASSERT_EQ(0, dev_round(self->w.fd, self->w.model, 0));
+	EXPECT_EQ(8, round->page);
+	EXPECT_EQ(7, round->continued);
+	EXPECT_EQ(0, round->zero + round->xbzrle);
+
+	mem[0] ^= 1;
+	mem[1 * UNIT + UNIT - 1] ^= 1;
+	memset(mem + 2 * UNIT, 0, UNIT);
+	scramble(mem + 3 * UNIT, 99);
+	*(volatile unsigned char *)&mem[4 * UNIT] = mem[4 * UNIT];
+	ASSERT_EQ(0, dev_round(self->w.fd, self->w.model, 0));
+	EXPECT_EQ(2, round->xbzrle);
+	EXPECT_EQ(1, round->zero);
+	EXPECT_EQ(1, round->page);
+	EXPECT_EQ(3, round->continued);
+	EXPECT_EQ(-1, world_diff(&self->w));
+
+	ASSERT_EQ(0, dev_stats(self->w.fd, &s));
+	EXPECT_EQ(1, s.unchanged_pages);
+	EXPECT_EQ(1, s.overflow);
+}
+
+/* The setup section comes back with a new region, and only then. */
+TEST_F(stream, setup_lists_new_regions)
+{
+	struct model *m = self->w.model;
+	unsigned char *mem;
+	int rfd;
+
+	self->w.mem[0] = 1;
+	ASSERT_EQ(0, dev_round(self->w.fd, m, 0));
+	ASSERT_EQ(0, dev_round(self->w.fd, m, 0));
+	EXPECT_EQ(1, m->setups);
+
+	rfd = dev_create(self->w.fd, "more", LENGTH, NULL);
+	ASSERT_LE(0, rfd);
+	mem = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, rfd, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	mem[UNIT] = 7;
+	self->w.mem[0] = 2;
+	ASSERT_EQ(0, dev_round(self->w.fd, m, 0));
+	EXPECT_EQ(2, m->setups);
+	EXPECT_EQ(2, m->nr_regions);
+	EXPECT_EQ(1, m->round.xbzrle);
+	EXPECT_EQ(1, m->round.page);
+	EXPECT_EQ(0, m->round.continued);
+	EXPECT_EQ(-1, world_diff(&self->w));
+	EXPECT_EQ(-1, model_diff(m, "more", mem, 0, LENGTH));
+
+	ASSERT_EQ(0, dev_round(self->w.fd, m, 0));
+	EXPECT_EQ(2, m->setups);
+	munmap(mem, LENGTH);
+	close(rfd);
+}
+
+/* A region that comes and goes between two rounds leaves no trace. */
+TEST_F(stream, setup_without_what_is_gone)
+{
+	uint32_t id;
+	int rfd;
+
+	ASSERT_EQ(0, dev_round(self->w.fd, self->w.model, 0));
+	rfd = dev_create(self->w.fd, "gone", LENGTH, &id);
+	ASSERT_LE(0, rfd);
+	ASSERT_EQ(0, dev_unregister(self->w.fd, id));
+	ASSERT_EQ(0, dev_round(self->w.fd, self->w.model, 0));
+	EXPECT_EQ(1, self->w.model->nr_regions);
+	close(rfd);
+}
+
+/* Appends a whole round to @bytes, reading @step bytes at a time. */
+static size_t collect(int fd, unsigned char *bytes, size_t room, size_t step)
+{
+	size_t at = 0;
+	ssize_t n;
+
+	while (at < room) {
+		n = read(fd, bytes + at, step < room - at ? step : room - at);
+		if (n <= 0)
+			break;
+		at += n;
+	}
+	return at;
+}
+
+TEST_F(stream, buffer_size_changes_nothing)
+{
+	static const size_t steps[] = { 1, 7, 9, 4095, 4097, 65536 };
+	const size_t room = 2 * LENGTH;
+	unsigned char *one, *other;
+	size_t len, step;
+	struct world w;
+	uint32_t round;
+
+	one = malloc(room);
+	other = malloc(room);
+	ASSERT_NE(NULL, one);
+	ASSERT_NE(NULL, other);
+	ASSERT_EQ(0, world_open(&w));
+	for (round = 0; round < ARRAY_SIZE(steps); round++) {
+		step = steps[round];
+		mixed_writes(self->w.mem, round);
+		mixed_writes(w.mem, round);
+		ASSERT_EQ(0, dev_sync(self->w.fd, 0, NULL));
+		ASSERT_EQ(0, dev_sync(w.fd, 0, NULL));
+		len = collect(self->w.fd, one, room, room);
+		EXPECT_EQ(len, collect(w.fd, other, room, step));
+		EXPECT_EQ(0, memcmp(one, other, len));
+		ASSERT_EQ(0, model_feed(self->w.model, one, len));
+		EXPECT_TRUE(model_idle(self->w.model));
+	}
+	EXPECT_LT(0, self->w.model->all.xbzrle);
+	EXPECT_LT(0, self->w.model->all.zero);
+	EXPECT_EQ(-1, world_diff(&self->w));
+	world_close(&w);
+	free(other);
+	free(one);
+}
+
+TEST_F(stream, short_reads_end_with_a_record)
+{
+	unsigned char buf[UNIT + 100];
+	uint32_t round;
+	ssize_t n;
+
+	for (round = 0; round < 3; round++) {
+		mixed_writes(self->w.mem, round);
+		ASSERT_EQ(0, dev_sync(self->w.fd, 0, NULL));
+		while ((n = read(self->w.fd, buf, sizeof(buf))) > 0) {
+			ASSERT_EQ(0, model_feed(self->w.model, buf, n));
+			ASSERT_TRUE(model_at_item(self->w.model));
+		}
+		ASSERT_EQ(0, n);
+		ASSERT_TRUE(model_idle(self->w.model));
+	}
+	EXPECT_EQ(-1, world_diff(&self->w));
+}
+
+TEST_F(stream, zero_length_read)
+{
+	ASSERT_EQ(0, dev_sync(self->w.fd, 0, NULL));
+	EXPECT_EQ(0, read(self->w.fd, NULL, 0));
+	ASSERT_EQ(0, dev_read_round(self->w.fd, self->w.model, 4096));
+	EXPECT_TRUE(model_idle(self->w.model));
+}
+
+/* Every buffer ends at a page that cannot be written. */
+TEST_F(stream, faulting_reader_loses_nothing)
+{
+	unsigned char *edge, good[700];
+	unsigned int faults = 0, cut, round;
+	ssize_t n;
+
+	edge = mmap(NULL, 3 * UNIT, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, edge);
+	edge += 2 * UNIT;
+	ASSERT_EQ(0, mprotect(edge, UNIT, PROT_NONE));
+	for (round = 0; round < 2; round++) {
+		mixed_writes(self->w.mem, round);
+		ASSERT_EQ(0, dev_sync(self->w.fd, 0, NULL));
+		for (cut = 0;; cut = (cut * 5 + 3) % 5000) {
+			n = read(self->w.fd, edge - cut, 3 * UNIT);
+			if (n < 0) {
+				ASSERT_EQ(EFAULT, errno);
+				faults++;
+				n = read(self->w.fd, good, sizeof(good));
+				ASSERT_LE(0, n);
+				ASSERT_EQ(0, model_feed(self->w.model, good,
+							n));
+			} else {
+				ASSERT_GE(cut, n);
+				ASSERT_EQ(0, model_feed(self->w.model,
+							edge - cut, n));
+			}
+			if (!n)
+				break;
+		}
+		EXPECT_TRUE(model_idle(self->w.model));
+		EXPECT_EQ(-1, world_diff(&self->w));
+	}
+	EXPECT_LT(0, faults);
+}
+
+/* The reader's buffer is the memory that is being tracked. */
+TEST_F(stream, read_into_the_region)
+{
+	unsigned char *mem = self->w.mem;
+	ssize_t n;
+
+	mixed_writes(mem, 1);
+	ASSERT_EQ(0, dev_sync(self->w.fd, 0, NULL));
+	while ((n = read(self->w.fd, mem + 8 * UNIT, 3 * UNIT)) > 0)
+		ASSERT_EQ(0, model_feed(self->w.model, mem + 8 * UNIT, n));
+	ASSERT_EQ(0, n);
+	ASSERT_EQ(0, dev_round(self->w.fd, self->w.model, 0));
+	EXPECT_EQ(-1, world_diff(&self->w));
+}
+
+TEST_F(stream, readv)
+{
+	unsigned char a[3], b[5000], c[11];
+	struct iovec iov[] = {
+		{ a, sizeof(a) }, { NULL, 0 }, { b, sizeof(b) },
+		{ c, sizeof(c) },
+	};
+	ssize_t n, left, take;
+	unsigned int i;
+
+	mixed_writes(self->w.mem, 1);
+	ASSERT_EQ(0, dev_sync(self->w.fd, 0, NULL));
+	while ((n = readv(self->w.fd, iov, ARRAY_SIZE(iov))) > 0) {
+		for (i = 0, left = n; left; i++, left -= take) {
+			take = left < (ssize_t)iov[i].iov_len ?
+			       left : (ssize_t)iov[i].iov_len;
+			ASSERT_EQ(0, model_feed(self->w.model, iov[i].iov_base,
+						take));
+		}
+	}
+	EXPECT_EQ(0, n);
+	EXPECT_TRUE(model_idle(self->w.model));
+	EXPECT_EQ(-1, world_diff(&self->w));
+}
+
+TEST_F(stream, splice)
+{
+	unsigned char buf[65536];
+	uint32_t round;
+	int pipefd[2];
+	ssize_t n;
+
+	ASSERT_EQ(0, pipe(pipefd));
+	for (round = 0; round < 3; round++) {
+		mixed_writes(self->w.mem, round);
+		ASSERT_EQ(0, dev_sync(self->w.fd, 0, NULL));
+		while ((n = splice(self->w.fd, NULL, pipefd[1], NULL,
+				   round ? 65536 : 1000, 0)) > 0) {
+			ASSERT_EQ(n, read(pipefd[0], buf, n));
+			ASSERT_EQ(0, model_feed(self->w.model, buf, n));
+		}
+		ASSERT_EQ(0, n);
+		EXPECT_TRUE(model_idle(self->w.model));
+		EXPECT_EQ(-1, world_diff(&self->w));
+	}
+	close(pipefd[0]);
+	close(pipefd[1]);
+}
+
+/* A pipe that has room for less than a record takes what fits. */
+TEST_F(stream, splice_into_a_small_pipe)
+{
+	unsigned char buf[UNIT];
+	int pipefd[2];
+	ssize_t n;
+
+	ASSERT_EQ(0, pipe(pipefd));
+	ASSERT_LE(0, fcntl(pipefd[1], F_SETPIPE_SZ, UNIT));
+	mixed_writes(self->w.mem, 1);
+	ASSERT_EQ(0, dev_sync(self->w.fd, 0, NULL));
+	while ((n = splice(self->w.fd, NULL, pipefd[1], NULL, 65536,
+			   SPLICE_F_NONBLOCK)) > 0) {
+		ASSERT_EQ(n, read(pipefd[0], buf, sizeof(buf)));
+		ASSERT_EQ(0, model_feed(self->w.model, buf, n));
+	}
+	ASSERT_EQ(0, n);
+	EXPECT_TRUE(model_idle(self->w.model));
+	EXPECT_EQ(-1, world_diff(&self->w));
+	close(pipefd[0]);
+	close(pipefd[1]);
+}
+
+TEST_F(stream, poll)
+{
+	unsigned char byte;
+
+	EXPECT_EQ(0, dev_poll(self->w.fd));
+	self->w.mem[0] = 1;
+	EXPECT_EQ(0, dev_poll(self->w.fd));
+	ASSERT_EQ(0, dev_sync(self->w.fd, 0, NULL));
+	EXPECT_EQ(POLLIN, dev_poll(self->w.fd));
+	ASSERT_EQ(1, read(self->w.fd, &byte, 1));
+	EXPECT_EQ(POLLIN, dev_poll(self->w.fd));
+	ASSERT_EQ(0, dev_read_round(self->w.fd, NULL, 4096));
+	EXPECT_EQ(0, dev_poll(self->w.fd));
+}
+
+static void *sync_later(void *fd)
+{
+	usleep(100000);
+	return (void *)(intptr_t)dev_sync(*(int *)fd, 0, NULL);
+}
+
+TEST_F(stream, poll_wakes_up)
+{
+	struct pollfd p = { .fd = self->w.fd, .events = POLLIN };
+	pthread_t thread;
+	void *ret;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, sync_later, &self->w.fd));
+	EXPECT_EQ(1, poll(&p, 1, 10000));
+	EXPECT_EQ(POLLIN, p.revents);
+	ASSERT_EQ(0, pthread_join(thread, &ret));
+	EXPECT_EQ(NULL, ret);
+}
+
+TEST_F(stream, nonblock)
+{
+	ASSERT_EQ(0, fcntl(self->w.fd, F_SETFL, O_NONBLOCK));
+	mixed_writes(self->w.mem, 1);
+	ASSERT_EQ(0, dev_round(self->w.fd, self->w.model, 0));
+	EXPECT_EQ(-1, world_diff(&self->w));
+}
+
+/* What one thread got of the round, in whole records. */
+struct share {
+	int fd;
+	unsigned char *bytes;
+	size_t len[4 * PAGES];
+	unsigned int reads;
+	int error;
+};
+
+static void *read_share(void *arg)
+{
+	struct share *s = arg;
+	size_t at = 0;
+	ssize_t n;
+
+	while (s->reads < ARRAY_SIZE(s->len)) {
+		n = read(s->fd, s->bytes + at, UNIT + 512);
+		if (n < 0)
+			s->error = errno;
+		if (n <= 0)
+			break;
+		s->len[s->reads++] = n;
+		at += n;
+	}
+	return NULL;
+}
+
+/* Where a share's bytes belong: setup, first record, the others, EOS. */
+static unsigned int rank(const unsigned char *p, size_t len)
+{
+	static const unsigned char eos[] = { BE64_EOS };
+
+	if ((p[7] & 0x7f) == 0x04)
+		return 0;
+	if (!memcmp(p + len - sizeof(eos), eos, sizeof(eos)))
+		return 3;
+	return p[7] & 0x20 ? 2 : 1;
+}
+
+/*
+ * Threads divide the round among them: no byte is lost or given twice. With
+ * one region, records may be applied in any order.
+ */
+TEST_F(stream, threads_divide_the_round)
+{
+	struct share shares[4] = { 0 };
+	pthread_t threads[4];
+	unsigned int i, j, pass;
+	struct xbzrle_stats s;
+	size_t total = 0, at;
+
+	for (i = 0; i < PAGES; i++)
+		scramble(self->w.mem + i * UNIT, i + 1);
+	ASSERT_EQ(0, dev_sync(self->w.fd, 0, NULL));
+	for (i = 0; i < 4; i++) {
+		shares[i].fd = self->w.fd;
+		shares[i].bytes = malloc(2 * LENGTH);
+		ASSERT_NE(NULL, shares[i].bytes);
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, read_share,
+					    &shares[i]));
+	}
+	for (i = 0; i < 4; i++)
+		ASSERT_EQ(0, pthread_join(threads[i], NULL));
+
+	for (pass = 0; pass < 4; pass++) {
+		for (i = 0; i < 4; i++) {
+			EXPECT_EQ(0, shares[i].error);
+			for (j = at = 0; j < shares[i].reads; j++) {
+				const unsigned char *p = shares[i].bytes + at;
+				size_t len = shares[i].len[j];
+
+				at += len;
+				if (rank(p, len) != pass)
+					continue;
+				total += len;
+				ASSERT_EQ(0, model_feed(self->w.model, p,
+							len));
+			}
+		}
+	}
+	ASSERT_EQ(0, dev_stats(self->w.fd, &s));
+	EXPECT_EQ(s.stream_bytes, total);
+	EXPECT_EQ(PAGES, self->w.model->all.page);
+	EXPECT_TRUE(model_idle(self->w.model));
+	EXPECT_EQ(-1, world_diff(&self->w));
+	for (i = 0; i < 4; i++)
+		free(shares[i].bytes);
+}
+
+TEST_F(stream, io_uring)
+{
+	unsigned char buf[5000];
+	struct uring u;
+	int n;
+
+	if (uring_open(&u) == -ENOSYS)
+		SKIP(return, "no io_uring");
+	ASSERT_LE(0, u.fd);
+	mixed_writes(self->w.mem, 1);
+	ASSERT_EQ(0, dev_sync(self->w.fd, 0, NULL));
+	while ((n = uring_read(&u, self->w.fd, buf, sizeof(buf))) > 0)
+		ASSERT_EQ(0, model_feed(self->w.model, buf, n));
+	EXPECT_EQ(0, n);
+	EXPECT_TRUE(model_idle(self->w.model));
+	EXPECT_EQ(-1, world_diff(&self->w));
+	uring_close(&u);
+}
+
+/* Receives a session over @sock and copies its round to @out. */
+static int read_for_another(int sock, int out)
+{
+	char control[CMSG_SPACE(sizeof(int))], byte, buf[5000];
+	struct iovec iov = { &byte, 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	ssize_t n;
+	int fd;
+
+	if (recvmsg(sock, &msg, 0) != 1 || !CMSG_FIRSTHDR(&msg))
+		return 1;
+	memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
+	while ((n = read(fd, buf, sizeof(buf))) > 0)
+		if (write(out, buf, n) != n)
+			return 2;
+	return n ? 3 : 0;
+}
+
+TEST_F(stream, session_passed_to_another_process)
+{
+	char control[CMSG_SPACE(sizeof(int))] = { 0 }, byte = 0, buf[5000];
+	struct iovec iov = { &byte, 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	int sock[2], pipefd[2], status;
+	pid_t pid;
+	ssize_t n;
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sock));
+	ASSERT_EQ(0, pipe(pipefd));
+	pid = fork();
+	if (!pid) {
+		close(self->w.fd);
+		close(pipefd[0]);
+		_exit(read_for_another(sock[1], pipefd[1]));
+	}
+	ASSERT_LT(0, pid);
+	close(pipefd[1]);
+
+	mixed_writes(self->w.mem, 1);
+	ASSERT_EQ(0, dev_sync(self->w.fd, 0, NULL));
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(cmsg), &self->w.fd, sizeof(int));
+	ASSERT_EQ(1, sendmsg(sock[0], &msg, 0));
+	while ((n = read(pipefd[0], buf, sizeof(buf))) > 0)
+		ASSERT_EQ(0, model_feed(self->w.model, buf, n));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_TRUE(model_idle(self->w.model));
+	EXPECT_EQ(-1, world_diff(&self->w));
+}
+
+/* Closed with half a round unread: nothing may be left behind. */
+TEST_F(stream, close_in_a_round)
+{
+	unsigned char buf[UNIT];
+	struct world w;
+
+	ASSERT_EQ(0, world_open(&w));
+	mixed_writes(w.mem, 1);
+	ASSERT_EQ(0, dev_sync(w.fd, 0, NULL));
+	ASSERT_LT(0, read(w.fd, buf, sizeof(buf)));
+	world_close(&w);
+}
+
+TEST_F(stream, cannot_be_written_or_sought)
+{
+	EXPECT_EQ(-1, write(self->w.fd, "x", 1));
+	EXPECT_EQ(-1, lseek(self->w.fd, 0, SEEK_END));
+	EXPECT_EQ(ESPIPE, errno);
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, UNIT, PROT_READ, MAP_SHARED,
+				   self->w.fd, 0));
+}
+
+TEST_HARNESS_MAIN
