@@ -7,7 +7,7 @@ BUILD ?= $(CURDIR)/build
 SECONDS ?=
 SEED ?=
 
-TOOLS := lib xbzrle example
+TOOLS := lib xbzrle
 export BUILD
 
 all: module tools
@@ -32,7 +32,7 @@ module:
 
 tools: $(TOOLS:%=tool-%)
 
-tool-%:
+$(TOOLS:%=tool-%): tool-%:
 	$(MAKE) -C tools/$* all
 
 tool-xbzrle tool-example: tool-lib
