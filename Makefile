@@ -44,16 +44,16 @@ unload:
 	rmmod xbzrle
 
 check:
-	tools/check
+	@tools/check
 
 demo:
-	tools/demo/run
+	@tools/demo/run
 
 lint:
-	tools/lint
+	@tools/lint
 
 kunit:
-	tools/kunit
+	@tools/kunit
 
 selftest:
 	tools/selftests/run-in-vm
