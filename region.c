@@ -80,12 +80,28 @@ void xbzrle_region_found(struct xbzrle_region *region, unsigned long first,
 	xbzrle_dirty_add_range(&region->pending, first, nr);
 }
 
-static void find_all_sent(struct xbzrle_region *region)
+/**
+ * xbzrle_region_found_sent() - units may have become holes
+ * @region: the region
+ * @first: index of the first
+ * @nr: how many
+ *
+ * Like xbzrle_region_found() for those that are not zero at the receiver.
+ *
+ * Context: session's lock.
+ */
+void xbzrle_region_found_sent(struct xbzrle_region *region,
+			      unsigned long first, unsigned long nr)
 {
-	unsigned long start, end;
+	unsigned long end = first + nr, run_end;
 
-	for_each_set_bitrange(start, end, region->sent, region->nr_units)
-		xbzrle_region_found(region, start, end - start);
+	for (;; first = run_end) {
+		first = find_next_bit(region->sent, end, first);
+		if (first >= end)
+			return;
+		run_end = find_next_zero_bit(region->sent, end, first);
+		xbzrle_region_found(region, first, run_end - first);
+	}
 }
 
 /**
@@ -107,7 +123,7 @@ int xbzrle_region_harvest(struct xbzrle_region *region, bool full)
 	int ret;
 
 	if (full)
-		find_all_sent(region);
+		xbzrle_region_found_sent(region, 0, region->nr_units);
 	ret = region->ops->harvest(region);
 	region->nr_pending = xbzrle_dirty_count(&region->pending);
 	region->nr_harvested += region->nr_pending;

@@ -462,8 +462,6 @@ static int sync_locked(struct xbzrle_cmd *cmd)
 	if (!session->nr_regions)
 		return -EINVAL;
 
-	if (full)
-		xbzrle_stream_drop_bases(stream);
 	ret = harvest_all(session, full, &failed);
 	if (ret) {
 		failed->ops->check(failed, &sync->error_addr);
@@ -475,6 +473,8 @@ static int sync_locked(struct xbzrle_cmd *cmd)
 		if (ret)
 			return ret;
 	}
+	if (full)
+		xbzrle_stream_drop_bases(stream);
 
 	xbzrle_stream_estimate(stream, sync);
 	sync->round = session->round + 1;

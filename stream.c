@@ -35,8 +35,9 @@ int xbzrle_stream_init(struct xbzrle_stream *stream, struct xarray *regions)
 	if (!stream->buf)
 		return -ENOMEM;
 	stream->regions = regions;
-	stream->based_bytes = XBZRLE_UNIT_SIZE / 2;
-	stream->whole_bytes = XBZRLE_WIRE_HEADER + XBZRLE_UNIT_SIZE;
+	stream->based_bytes = XBZRLE_UNIT_SIZE / 2 << AVERAGE_SHIFT;
+	stream->whole_bytes = (XBZRLE_WIRE_HEADER + XBZRLE_UNIT_SIZE) <<
+			      AVERAGE_SHIFT;
 	xbzrle_cache_init(&stream->cache);
 	return 0;
 }
@@ -145,8 +146,9 @@ void xbzrle_stream_estimate(struct xbzrle_stream *stream,
 	sync->dirty_pages = dirty;
 	sync->based_pages = based;
 	sync->expected_bytes = stream->setup_len + XBZRLE_WIRE_HEADER +
-			       based * stream->based_bytes +
-			       (dirty - based) * stream->whole_bytes;
+			       ((based * stream->based_bytes +
+				 (dirty - based) * stream->whole_bytes) >>
+				AVERAGE_SHIFT);
 }
 
 /**
@@ -168,9 +170,21 @@ void xbzrle_stream_start(struct xbzrle_stream *stream, bool final)
 	WRITE_ONCE(stream->active, true);
 }
 
+/**
+ * xbzrle_stream_drop_bases() - the next receiver has nothing
+ * @stream: the stream, not active
+ *
+ * Context: may sleep; session's lock.
+ */
+void xbzrle_stream_drop_bases(struct xbzrle_stream *stream)
+{
+	xbzrle_cache_drop(&stream->cache, 0, ULONG_MAX);
+}
+
+/* The average is kept scaled, so that no remainder is lost. */
 static void average(u32 *avg, u32 value)
 {
-	*avg += ((int)value - (int)*avg) / (1 << AVERAGE_SHIFT);
+	*avg += value - (*avg >> AVERAGE_SHIFT);
 }
 
 static u8 *buf_tail(struct xbzrle_stream *stream)
@@ -329,8 +343,9 @@ static void encode_unit(struct xbzrle_stream *stream,
 	zero = !memchr_inv(content, 0, XBZRLE_UNIT_SIZE);
 	kunmap_local(content);
 
-	/* A base of a unit that is zero at the receiver is zero too. */
-	if (zero && !(base && !test_bit(unit, region->sent))) {
+	if (zero && !test_bit(unit, region->sent)) {
+		stream->stats.unchanged_pages++;
+	} else if (zero) {
 		push_zero(stream, region, unit);
 		average(base ? &stream->based_bytes : &stream->whole_bytes,
 			XBZRLE_WIRE_HEADER + 1);
@@ -444,7 +459,9 @@ static ssize_t read_setup(struct xbzrle_stream *stream, struct iov_iter *to)
 	return copied < len && !copied ? -EFAULT : copied;
 }
 
-static ssize_t read_records(struct xbzrle_stream *stream, struct iov_iter *to)
+/* @part: the reader has nothing yet, so a part of a record is better. */
+static ssize_t read_records(struct xbzrle_stream *stream, struct iov_iter *to,
+			    bool part)
 {
 	size_t total = 0, len, copied;
 	int ret;
@@ -457,7 +474,7 @@ static ssize_t read_records(struct xbzrle_stream *stream, struct iov_iter *to)
 			if (!stream->nr_records)
 				break;
 		}
-		len = buf_fit(stream, iov_iter_count(to), !total);
+		len = buf_fit(stream, iov_iter_count(to), part && !total);
 		if (!len)
 			break;
 		copied = copy_to_iter(stream->buf + stream->read, len, to);
@@ -469,8 +486,12 @@ static ssize_t read_records(struct xbzrle_stream *stream, struct iov_iter *to)
 		if (copied < len)
 			return total ?: -EFAULT;
 	}
-	if (!stream->eos_due && stream->next_record == stream->nr_records)
+	if (!stream->eos_due && stream->next_record == stream->nr_records) {
 		WRITE_ONCE(stream->active, false);
+		/* Nothing but a FULL round can follow, and it has no use for them. */
+		if (stream->final)
+			xbzrle_stream_drop_bases(stream);
+	}
 	return total;
 }
 
@@ -497,7 +518,7 @@ ssize_t xbzrle_stream_read(struct xbzrle_stream *stream, struct iov_iter *to)
 		if (setup < 0 || stream->setup)
 			return setup;
 	}
-	records = read_records(stream, to);
+	records = read_records(stream, to, !setup);
 	return records < 0 ? setup ?: records : setup + records;
 }
 
@@ -516,15 +537,4 @@ void xbzrle_stream_forget(struct xbzrle_stream *stream,
 		stream->round_region = NULL;
 	xbzrle_cache_drop(&stream->cache, xbzrle_cache_key(region->id, 0),
 			  xbzrle_cache_key(region->id + 1, 0) - 1);
-}
-
-/**
- * xbzrle_stream_drop_bases() - the next receiver has nothing
- * @stream: the stream, not active
- *
- * Context: may sleep; session's lock.
- */
-void xbzrle_stream_drop_bases(struct xbzrle_stream *stream)
-{
-	xbzrle_cache_drop(&stream->cache, 0, ULONG_MAX);
 }

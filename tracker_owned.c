@@ -242,7 +242,12 @@ static void owned_harvest_run(struct xbzrle_owned *owned, unsigned long first,
 	for (i = 0; i < nr; i++) {
 		folio = filemap_get_folio(owned->shmem->f_mapping, first + i);
 		owned->run[i] = IS_ERR(folio) ? NULL : folio;
-		if (owned->run[i])
+		if (!owned->run[i])
+			continue;
+		/* One reference for all pages of a large folio. */
+		if (i && folio == owned->run[i - 1])
+			folio_put(folio);
+		else
 			folio_wait_locked(folio);
 	}
 
@@ -256,7 +261,8 @@ static void owned_harvest_run(struct xbzrle_owned *owned, unsigned long first,
 			xbzrle_dirty_add(&region->dirty, first + i);
 			region->nr_held++;
 		}
-		folio_put(folio);
+		if (i + 1 == nr || owned->run[i + 1] != folio)
+			folio_put(folio);
 	}
 	xbzrle_region_found(region, first, nr);
 }

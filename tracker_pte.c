@@ -18,6 +18,7 @@
  * notifier is refused. So are two trackers on one page, which would take each
  * other's write permission away unseen.
  */
+#include <linux/bitmap.h>
 #include <linux/highmem.h>
 #include <linux/list.h>
 #include <linux/mm.h>
@@ -215,9 +216,24 @@ static const struct mmu_interval_notifier_ops pte_notifier_ops = {
 };
 
 /*
- * Move the dirty set to the pending one. Units whose change was announced
- * after @seq began may change after this round has read them, so they stay
- * for the next round as well.
+ * An event named these units. What is populated now, the walk finds, because
+ * it is not armed any more; what is a hole now matters only if the receiver
+ * has something else there. The holes of a large range cost nothing so. Of
+ * shared memory the PTEs do not tell what is populated.
+ */
+static void pte_take_run(struct xbzrle_pte *pte, unsigned long first,
+			 unsigned long nr)
+{
+	bitmap_clear(pte->armed, first, nr);
+	if (pte->shared)
+		xbzrle_region_found(&pte->region, first, nr);
+	else
+		xbzrle_region_found_sent(&pte->region, first, nr);
+}
+
+/*
+ * Take the dirty set. Units whose change was announced after @seq began may
+ * change after this round has read them, so they stay for the next round too.
  */
 static void pte_take_dirty(struct xbzrle_pte *pte, unsigned long seq)
 {
@@ -227,7 +243,7 @@ static void pte_take_dirty(struct xbzrle_pte *pte, unsigned long seq)
 	for (first = 0;
 	     (nr = xbzrle_dirty_next(&region->dirty, &first, ULONG_MAX));
 	     first += nr)
-		xbzrle_region_found(region, first, nr);
+		pte_take_run(pte, first, nr);
 
 	spin_lock(&pte->lock);
 	if (!mmu_interval_read_retry(&pte->notifier, seq))
@@ -370,10 +386,13 @@ static int pte_split_huge(struct xbzrle_pte *pte, unsigned long addr)
  * struct pte_walk - state of one walk
  * @pte: the region
  * @flush: a PTE lost its write permission
+ * @read_only: the VMA is not writable. ptrace() and /proc/PID/mem write to it
+ *	all the same, leaving no trace in the PTE.
  */
 struct pte_walk {
 	struct xbzrle_pte *pte;
 	bool flush;
+	bool read_only;
 };
 
 /* For each PTE of a populated page table, under the page-table lock. */
@@ -389,7 +408,7 @@ static int pte_harvest_one(pte_t *ptep, unsigned long addr, void *data)
 	if (pte_none(entry))
 		return 0;
 
-	found = !test_bit(unit, pte->armed);
+	found = walk->read_only || !test_bit(unit, pte->armed);
 	if (pte_present(entry) && pte_write(entry)) {
 		ptep_set_wrprotect(pte->mm, addr, ptep);
 		walk->flush = true;
@@ -448,6 +467,21 @@ static int pte_walk_range(struct pte_walk *walk, unsigned long start,
 	return 0;
 }
 
+static int pte_walk_vmas(struct pte_walk *walk, unsigned long start,
+			 unsigned long end)
+{
+	struct vm_area_struct *vma;
+	unsigned long addr;
+	int ret = 0;
+
+	for (addr = start; !ret && addr < end; addr = vma->vm_end) {
+		vma = find_vma(walk->pte->mm, addr);
+		walk->read_only = !(vma->vm_flags & VM_WRITE);
+		ret = pte_walk_range(walk, addr, min(end, vma->vm_end));
+	}
+	return ret;
+}
+
 /* With mmap_lock held for read on success. */
 static int pte_lock_range(struct xbzrle_pte *pte, unsigned long start,
 			  unsigned long end)
@@ -493,7 +527,7 @@ static int pte_harvest_chunk(struct xbzrle_pte *pte, unsigned long start,
 	 * forbids; who else changes these PTEs meanwhile has to flush as well.
 	 */
 	inc_tlb_flush_pending(pte->mm);
-	ret = pte_walk_range(&walk, start, end);
+	ret = pte_walk_vmas(&walk, start, end);
 	if (walk.flush)
 		xbzrle_flush_tlb_mm(pte->mm);
 	dec_tlb_flush_pending(pte->mm);

@@ -97,6 +97,8 @@ static int xbzrle_open(struct inode *inode, struct file *file)
 	if (IS_ERR(session))
 		return PTR_ERR(session);
 	file->private_data = session;
+	/* io_uring reads at once; poll() would not tell of a round's end. */
+	file->f_mode |= FMODE_NOWAIT;
 	return stream_open(inode, file);
 }
 
@@ -109,7 +111,8 @@ static int xbzrle_release(struct inode *inode, struct file *file)
 static ssize_t xbzrle_read_iter(struct kiocb *iocb, struct iov_iter *to)
 {
 	return xbzrle_session_read(iocb->ki_filp->private_data, to,
-				   iocb->ki_filp->f_flags & O_NONBLOCK);
+				   iocb->ki_filp->f_flags & O_NONBLOCK ||
+				   iocb->ki_flags & IOCB_NOWAIT);
 }
 
 static __poll_t xbzrle_poll(struct file *file, poll_table *wait)

@@ -88,6 +88,8 @@ void xbzrle_region_destroy(struct xbzrle_region *region);
 int xbzrle_region_harvest(struct xbzrle_region *region, bool full);
 void xbzrle_region_found(struct xbzrle_region *region, unsigned long first,
 			 unsigned long nr);
+void xbzrle_region_found_sent(struct xbzrle_region *region,
+			      unsigned long first, unsigned long nr);
 bool xbzrle_region_page_held(struct page *page, int own_refs);
 
 #endif /* _XBZRLE_REGION_H */

@@ -34,8 +34,8 @@ struct xbzrle_region;
  * @active: a round has bytes to hand out
  * @eos_due: its EOS is not in @buf yet
  * @final: no bases are kept
- * @based_bytes: average record bytes of a page that had a base
- * @whole_bytes: average record bytes of a page that had none
+ * @based_bytes: average record bytes of a page that had a base, scaled
+ * @whole_bytes: average record bytes of a page that had none, scaled
  * @round_region: region of the record before, for CONTINUE
  * @cursor_region: id of the region to go on with
  * @cursor_unit: its unit to go on with
