@@ -516,8 +516,9 @@ TEST_F(ioctl, register_ranges)
 		{ -EINVAL, (uintptr_t)self->anon, 0 },
 		{ -EINVAL, (uintptr_t)self->anon, LENGTH + 1 },
 		{ -EINVAL, (uintptr_t)self->anon, UNIT / 2 },
-		{ -EINVAL, (uintptr_t)self->anon, -UNIT },
+		{ -ENOSPC, (uintptr_t)self->anon, -UNIT },
 		{ -EINVAL, -UNIT, 2 * UNIT },
+		{ -EINVAL, 1ULL << 63, UNIT },
 	};
 	unsigned int i;
 

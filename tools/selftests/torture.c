@@ -364,17 +364,31 @@ static bool add_region(struct region *r, enum kind kind, unsigned int i)
 	return !ret;
 }
 
-/* One round in reads of random sizes. */
+/* Reads of random sizes, some of them smaller than a record. */
+static int read_round(uint64_t *state)
+{
+	static unsigned char bytes[128 * 1024];
+	size_t size;
+	ssize_t n;
+	int ret;
+
+	do {
+		size = below(state, 16) ? 4096 + below(state, 120 * 1024) :
+		       1 + below(state, 300);
+		n = read(world.fd, bytes, size);
+		if (n < 0)
+			return -errno;
+		ret = model_feed(world.model, bytes, n);
+	} while (n && !ret);
+	return ret ?: model_idle(world.model) ? 0 : -EBADMSG;
+}
+
 static int run_round(uint32_t flags, uint64_t *state)
 {
-	static const size_t sizes[] = { 7, 100, 4096, 5000, 16384, 131072 };
 	int ret = dev_sync(world.fd, flags, NULL);
 
 	if (!ret)
-		ret = dev_read_round(world.fd, world.model,
-				     sizes[below(state, 6)]);
-	if (!ret && !model_idle(world.model))
-		ret = -EBADMSG;
+		ret = read_round(state);
 	if (ret)
 		ksft_print_msg("round: %s %s\n", strerror(-ret),
 			       world.model->error);
@@ -520,7 +534,6 @@ static void run(const struct config *c, uint64_t seed, double seconds)
 		ksft_print_msg("%s: failed with --seed %llu\n", c->name,
 			       (unsigned long long)seed);
 	ksft_test_result(equal, "torture: %s\n", c->name);
-	fflush(stdout);
 }
 
 int main(int argc, char **argv)
@@ -552,6 +565,7 @@ int main(int argc, char **argv)
 		}
 	}
 
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	ksft_print_header();
 	ksft_set_plan(ARRAY_SIZE(configs));
 	ksft_print_msg("seed %llu\n", (unsigned long long)seed);
