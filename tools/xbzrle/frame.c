@@ -52,7 +52,9 @@ static uint32_t frame_crc(const uint8_t *frame, uint32_t length)
 int frame_link_init(struct frame_link *link, int in, int out,
 		    struct xbzrle_error *err)
 {
-	*link = (struct frame_link){ .in = in, .out = out };
+	static const uint8_t none[1];
+
+	*link = (struct frame_link){ .in = in, .out = out, .ahead = none };
 
 	link->in_buffer = malloc(FRAME_HEADER + FRAME_PAYLOAD_MAX + 1);
 	link->out_buffer = malloc(FRAME_HEADER + FRAME_PAYLOAD_MAX);
@@ -145,7 +147,6 @@ int frame_send(struct frame_link *link, enum frame_type type, uint32_t length,
 			done += written;
 	}
 	link->next_out++;
-	link->sent += size;
 	return 0;
 }
 
@@ -153,10 +154,13 @@ int frame_send(struct frame_link *link, enum frame_type type, uint32_t length,
 static int read_all(struct frame_link *link, uint8_t *to, size_t size,
 		    struct xbzrle_error *err)
 {
-	size_t done = 0;
+	size_t done = link->ahead_length < size ? link->ahead_length : size;
 	ssize_t got;
 	int ret;
 
+	memcpy(to, link->ahead, done);
+	link->ahead += done;
+	link->ahead_length -= done;
 	while (done < size) {
 		got = read(link->in, to + done, size - done);
 		if (!got && !done)

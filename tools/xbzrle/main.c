@@ -15,6 +15,7 @@ static const struct command {
 } commands[] = {
 	{ "send", send_main, "send the memory of a running process" },
 	{ "recv", recv_main, "receive memory into image files" },
+	{ "inspect", inspect_main, "print what is in a recorded stream" },
 	{ "info", info_main, "print what the loaded module can do" },
 };
 

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+#define _GNU_SOURCE
+#include <argp.h>
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "command.h"
+#include "frame.h"
+#include "tally.h"
+
+struct options {
+	const char *file;
+	bool json;
+};
+
+struct inspector {
+	struct xbzrle_wire *wire;
+	struct tally tally;
+	bool framed;
+	uint64_t frames;
+	bool ended;		/* an END frame was there */
+};
+
+static int take_bytes(struct inspector *inspector, const void *data,
+		      size_t length, struct xbzrle_error *err)
+{
+	struct xbzrle_record record;
+	int ret;
+
+	xbzrle_wire_feed(inspector->wire, data, length);
+	while ((ret = xbzrle_wire_next(inspector->wire, &record, err)) > 0) {
+		ret = tally_record(&inspector->tally, &record, err);
+		if (ret)
+			return ret;
+	}
+	return ret;
+}
+
+static int read_frames(struct inspector *inspector, struct frame_link *link,
+		       struct xbzrle_error *err)
+{
+	struct frame frame;
+	int ret;
+
+	while ((ret = frame_receive(link, &frame, err)) > 0) {
+		inspector->frames++;
+		if (frame.type == FRAME_END)
+			inspector->ended = true;
+		if (frame.type != FRAME_DATA)
+			continue;
+		ret = take_bytes(inspector, frame.payload, frame.length, err);
+		if (ret)
+			return ret;
+	}
+	if (!ret && !inspector->ended)
+		return xbzrle_fail(err, EPIPE, 0,
+				   "the stream ends before its end frame");
+	return ret;
+}
+
+static int read_raw(struct inspector *inspector, struct frame_link *link,
+		    struct xbzrle_error *err)
+{
+	uint8_t *buffer = link->in_buffer;
+	ssize_t got;
+	int ret;
+
+	ret = take_bytes(inspector, link->ahead, link->ahead_length, err);
+	while (!ret) {
+		got = read(link->in, buffer, FRAME_PAYLOAD_MAX);
+		if (got < 0)
+			return xbzrle_fail(err, errno, 0, "cannot read: %s",
+					   strerror(errno));
+		if (!got)
+			return xbzrle_wire_end(inspector->wire, err);
+		ret = take_bytes(inspector, buffer, got, err);
+	}
+	return ret;
+}
+
+/* Frames begin with their magic; a stream's first byte is of a length. */
+static int read_stream(struct inspector *inspector, int fd,
+		       struct xbzrle_error *err)
+{
+	struct frame_link link;
+	uint32_t magic = 0;
+	size_t ahead = 0;
+	ssize_t got = 1;
+	int ret;
+
+	ret = frame_link_init(&link, fd, -1, err);
+	if (ret)
+		return ret;
+	while (ahead < sizeof(magic) && got > 0) {
+		got = read(fd, (char *)&magic + ahead, sizeof(magic) - ahead);
+		if (got > 0)
+			ahead += got;
+	}
+	link.ahead = (uint8_t *)&magic;
+	link.ahead_length = ahead;
+
+	inspector->framed = be32toh(magic) == FRAME_MAGIC;
+	ret = inspector->framed ? read_frames(inspector, &link, err) :
+		read_raw(inspector, &link, err);
+	frame_link_release(&link);
+	return ret;
+}
+
+static void print_runs(const char *what, const uint64_t *classes)
+{
+	unsigned int i;
+
+	printf("%s\n", what);
+	for (i = 0; i < TALLY_CLASSES; i++) {
+		if (classes[i])
+			printf("  %5u to %5u: %" PRIu64 "\n", 1 << i,
+			       (2 << i) - 1, classes[i]);
+	}
+}
+
+static void print_text(const struct inspector *inspector)
+{
+	const struct tally *tally = &inspector->tally;
+	const struct tally_round *round;
+	size_t i;
+
+	if (inspector->framed)
+		printf("transport: %" PRIu64 " frames\n", inspector->frames);
+	else
+		printf("transport: none\n");
+	printf("stream: %" PRIu64 " bytes, %" PRIu64 " of them setup\n",
+	       xbzrle_wire_position(inspector->wire), tally->setup_bytes);
+	for (i = 0; i < tally->region_count; i++)
+		printf("region '%s': %" PRIu64 " bytes\n",
+		       tally->regions[i].name, tally->regions[i].length);
+	for (i = 0; i < tally->round_count; i++) {
+		round = &tally->rounds[i];
+		printf("round %zu%s: %" PRIu64 " bytes: ", i + 1,
+		       tally->in_round && i + 1 == tally->round_count ?
+		       " (incomplete)" : "", round->bytes);
+		printf("zero %" PRIu64 ", page %" PRIu64 " (%" PRIu64 " bytes), delta %" PRIu64 " (%" PRIu64 " bytes)\n",
+		       round->zero.records, round->page.records,
+		       round->page.bytes, round->delta.records,
+		       round->delta.bytes);
+	}
+	print_runs("runs of equal bytes in deltas, by length:", tally->equal);
+	print_runs("runs of new bytes in deltas, by length:", tally->new);
+}
+
+static json_t *kind_json(const struct tally_kind *kind)
+{
+	return json_pack("{s:I, s:I}", "records", (json_int_t)kind->records,
+			 "bytes", (json_int_t)kind->bytes);
+}
+
+static json_t *runs_json(const uint64_t *classes)
+{
+	json_t *runs = json_array();
+	unsigned int i;
+
+	for (i = 0; i < TALLY_CLASSES; i++) {
+		if (classes[i])
+			json_array_append_new(runs,
+				json_pack("{s:i, s:i, s:I}", "from", 1 << i,
+					  "to", (2 << i) - 1,
+					  "count", (json_int_t)classes[i]));
+	}
+	return runs;
+}
+
+static int print_json(const struct inspector *inspector)
+{
+	const struct tally *tally = &inspector->tally;
+	json_t *regions = json_array(), *rounds = json_array(), *all;
+	const struct tally_round *round;
+	size_t i;
+	int ret;
+
+	for (i = 0; i < tally->region_count; i++)
+		json_array_append_new(regions,
+			json_pack("{s:s, s:I}", "name", tally->regions[i].name,
+				  "length",
+				  (json_int_t)tally->regions[i].length));
+	for (i = 0; i < tally->round_count; i++) {
+		round = &tally->rounds[i];
+		json_array_append_new(rounds,
+			json_pack("{s:I, s:o, s:o, s:o}",
+				  "bytes", (json_int_t)round->bytes,
+				  "zero", kind_json(&round->zero),
+				  "page", kind_json(&round->page),
+				  "delta", kind_json(&round->delta)));
+	}
+	all = json_pack("{s:b, s:I, s:I, s:I, s:o, s:o, s:o, s:o}",
+			"framed", inspector->framed,
+			"frames", (json_int_t)inspector->frames,
+			"bytes",
+			(json_int_t)xbzrle_wire_position(inspector->wire),
+			"setup_bytes", (json_int_t)tally->setup_bytes,
+			"regions", regions, "rounds", rounds,
+			"equal_runs", runs_json(tally->equal),
+			"new_runs", runs_json(tally->new));
+	ret = json_dumpf(all, stdout, JSON_INDENT(2));
+	putchar('\n');
+	json_decref(all);
+	return ret;
+}
+
+static const struct argp_option argp_options[] = {
+	{ "json", 'j', NULL, 0, "Print JSON", 0 },
+	{}
+};
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+	struct options *options = state->input;
+
+	switch (key) {
+	case 'j':
+		options->json = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		if (state->arg_num)
+			return ARGP_ERR_UNKNOWN;
+		options->file = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (!options->file)
+			argp_error(state, "a FILE is needed, or -");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp argp = {
+	.options = argp_options,
+	.parser = parse_option,
+	.args_doc = "FILE",
+	.doc = "Print what is in a recorded stream, with transport frames (as send writes it) or without (as the device gives it).",
+};
+
+/**
+ * inspect_main() - xbzrle inspect
+ * @argc: arguments
+ * @argv: arguments
+ *
+ * Return: exit status.
+ */
+int inspect_main(int argc, char **argv)
+{
+	struct inspector inspector = {};
+	struct options options = {};
+	struct xbzrle_error err;
+	int fd = STDIN_FILENO, ret;
+
+	argp_parse(&argp, argc, argv, 0, NULL, &options);
+
+	if (strcmp(options.file, "-"))
+		fd = open(options.file, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
+		xbzrle_fail(&err, errno, 0, "cannot open %s: %s",
+			    options.file, strerror(errno));
+		return command_failed(&err);
+	}
+	inspector.wire = xbzrle_wire_new(&err);
+	if (!inspector.wire) {
+		close(fd);
+		return command_failed(&err);
+	}
+
+	ret = read_stream(&inspector, fd, &err);
+	/* What could be read is shown, also if it ends badly. */
+	if (!options.json)
+		print_text(&inspector);
+	else if (print_json(&inspector) && !ret)
+		ret = xbzrle_fail(&err, EIO, 0, "cannot print JSON");
+
+	tally_release(&inspector.tally);
+	xbzrle_wire_free(inspector.wire);
+	close(fd);
+	return ret ? command_failed(&err) : EXIT_DONE;
+}
