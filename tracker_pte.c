@@ -386,8 +386,8 @@ static int pte_split_huge(struct xbzrle_pte *pte, unsigned long addr)
  * struct pte_walk - state of one walk
  * @pte: the region
  * @flush: a PTE lost its write permission
- * @read_only: the VMA is not writable. ptrace() and /proc/PID/mem write to it
- *	all the same, leaving no trace in the PTE.
+ * @read_only: the VMA is private and not writable. ptrace() and /proc/PID/mem
+ *	write to it all the same, leaving no trace in the PTE.
  */
 struct pte_walk {
 	struct xbzrle_pte *pte;
@@ -476,7 +476,7 @@ static int pte_walk_vmas(struct pte_walk *walk, unsigned long start,
 
 	for (addr = start; !ret && addr < end; addr = vma->vm_end) {
 		vma = find_vma(walk->pte->mm, addr);
-		walk->read_only = !(vma->vm_flags & VM_WRITE);
+		walk->read_only = !(vma->vm_flags & (VM_WRITE | VM_SHARED));
 		ret = pte_walk_range(walk, addr, min(end, vma->vm_end));
 	}
 	return ret;
@@ -751,6 +751,10 @@ static int pte_attach(struct xbzrle_pte *pte, struct xbzrle_pte_range *range)
 						  &pte_notifier_ops);
 	if (ret)
 		goto allow_huge;
+	/* Its content may be in the file without a PTE here. */
+	if (pte->shared)
+		xbzrle_dirty_add_range(&pte->region.dirty, 0,
+				       pte->region.nr_units);
 	list_add(&pte->link, &pte->xmm->regions);
 	return 0;
 
