@@ -200,19 +200,21 @@ static void close_window(void)
 	__atomic_store_n(&window, 0, __ATOMIC_RELEASE);
 }
 
-static void move_away_and_back(struct region *r)
+/* Does nothing where mprotect() left more than one mapping. */
+static void move_away_and_back(unsigned char *mem, size_t length)
 {
 	unsigned char *to;
 
-	to = mmap(NULL, r->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		  0);
+	to = mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	open_window();
-	mremap(r->mem, r->length, r->length, MREMAP_MAYMOVE | MREMAP_FIXED,
-	       to);
-	to[0]++;
-	to[r->length / 2]++;
-	mremap(to, r->length, r->length, MREMAP_MAYMOVE | MREMAP_FIXED,
-	       r->mem);
+	if (mremap(mem, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, to) ==
+	    to) {
+		to[0]++;
+		to[length - 1]++;
+		mremap(to, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, mem);
+	} else {
+		munmap(to, length);
+	}
 	close_window();
 }
 
@@ -284,7 +286,7 @@ static void disturb_once(struct region *r, uint64_t *state)
 		break;
 	case 6:
 		if (r->kind == OWNED)
-			move_away_and_back(r);
+			move_away_and_back(mem, length);
 		break;
 	case 7:
 		if (r->kind == OWNED)
