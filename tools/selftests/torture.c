@@ -57,13 +57,13 @@ struct config {
 
 static const struct config configs[] = {
 	{ "owned", { OWNED }, 1, 1, 256, 256 },
-	{ "owned, small cache", { OWNED }, 1, 3, 1024, 256 },
+	{ "owned, small cache", { OWNED }, 1, 3, 512, 128 },
 	{ "owned, huge pages", { OWNED }, 1, 1, 1024, 1024, true },
 	{ "pte", { PRIVATE }, 1, 1, 256, 256 },
-	{ "pte, small cache", { PRIVATE }, 1, 3, 1024, 256 },
+	{ "pte, small cache", { PRIVATE }, 1, 3, 512, 128 },
 	{ "pte, huge pages", { PRIVATE }, 1, 1, 1024, 1024, true },
-	{ "pte, shared memory", { SHARED }, 1, 2, 512, 512 },
-	{ "owned and pte, no cache", { OWNED, PRIVATE }, 2, 4, 512, 0 },
+	{ "pte, shared memory", { SHARED }, 1, 2, 256, 512 },
+	{ "owned and pte, no cache", { OWNED, PRIVATE }, 2, 4, 256, 0 },
 };
 
 struct region {
@@ -445,7 +445,7 @@ static bool run_rounds(double seconds, unsigned int *compared)
 	unsigned int i;
 
 	while (equal && now() < end) {
-		for (i = 0; i < ROUNDS; i++)
+		for (i = 0; i < ROUNDS && now() < end; i++)
 			if (run_round(0, &state))
 				return false;
 		if (!below(&state, 4))
