@@ -623,7 +623,7 @@ static void *read_directly(void *arg)
 	while (!__atomic_load_n(&d->stop, __ATOMIC_RELAXED))
 		if (pread(d->file, d->to, 8 * UNIT,
 			  d->reads % 8 * UNIT) == 8 * (ssize_t)UNIT)
-			d->reads++;
+			__atomic_add_fetch(&d->reads, 1, __ATOMIC_RELAXED);
 	return NULL;
 }
 
@@ -639,11 +639,14 @@ TEST_F(owned, direct_reads)
 	d.file = open("/dev/zram0", O_RDONLY | O_DIRECT);
 	ASSERT_LE(0, d.file);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, read_directly, &d));
-	for (i = 0; i < 20; i++)
+	for (i = 0; i < 5000; i++) {
 		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		if (__atomic_load_n(&d.reads, __ATOMIC_RELAXED) >= 50)
+			break;
+	}
 	__atomic_store_n(&d.stop, 1, __ATOMIC_RELAXED);
 	ASSERT_EQ(0, pthread_join(thread, NULL));
-	EXPECT_LT(0, d.reads);
+	EXPECT_LE(50, d.reads);
 	EXPECT_EXACT_ROUND();
 	EXPECT_ROUND(0);
 	close(d.file);

@@ -387,15 +387,13 @@ TEST_F(pte, swap_loses_nothing)
 		SKIP(return, "no zram");
 	ASSERT_EQ(0, dev_set_cache(self->fd, length + LENGTH));
 	for (i = 0; i < length; i += UNIT)
-		memcpy(mem + i, &i, sizeof(i));
-	memset(mem + UNIT, 0x77, UNIT);
+		mem[i] = i / UNIT | 1;
 	ASSERT_EQ(0, madvise(mem, length / 2, MADV_PAGEOUT));
 	for (i = 0; i < length; i += UNIT)
 		swapped += mm_swapped(mem + i);
 	EXPECT_LT(length / UNIT / 4, swapped);
 	ASSERT_EQ(0, dev_register(self->fd, "swap", mem, length, 0,
 				  XBZRLE_TRACKER_AUTO, NULL));
-	/* The first page holds zeros only. */
 	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
 	EXPECT_EQ(length / UNIT, sent(self->model));
 	EXPECT_EQ(-1, model_diff(self->model, "swap", mem, 0, length));
@@ -592,6 +590,7 @@ TEST_F(pte, shared_mapping_only_when_asked_for)
 	unsigned char *mem;
 	unsigned int i;
 
+	ASSERT_EQ(0, dev_set_cache(self->fd, 2 * LENGTH));
 	mem = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE,
 		   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, mem);
@@ -669,6 +668,8 @@ TEST_F(pte, shared_memfd)
 
 	ASSERT_LE(0, file);
 	ASSERT_EQ(0, ftruncate(file, LENGTH));
+	/* Content that this process has never looked at. */
+	ASSERT_EQ(4, pwrite(file, "file", 4, 9 * UNIT));
 	mem = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
 	ASSERT_NE(MAP_FAILED, mem);
 	EXPECT_EQ(-EOPNOTSUPP, dev_register(self->fd, "memfd", mem, LENGTH, 0,
@@ -677,6 +678,7 @@ TEST_F(pte, shared_memfd)
 				  XBZRLE_TRACKER_PTE, NULL));
 	mem[0] = 1;
 	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(2, sent(self->model));
 	mem[0] = 2;
 	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
 	EXPECT_EQ(1, sent(self->model));

@@ -139,15 +139,23 @@ TEST_F(stream, exact_bytes)
 			       BE64_EOS, BE64_EOS));
 	EXPECT_EQ(0, read(fd, &byte, 1));
 
-	/* A whole page, then CONTINUE with a zero page. */
+	/* A whole page, then another with CONTINUE. */
 	scramble(page, 1);
 	memcpy(mem + 2 * UNIT, page, UNIT);
-	mem[0x11 * UNIT] = 1;
-	mem[0x11 * UNIT] = 0;
+	memcpy(mem + 0x11 * UNIT, page, UNIT);
 	ASSERT_EQ(0, dev_sync(fd, 0, NULL));
 	EXPECT_TRUE(NEXT_BYTES(0, 0, 0, 0, 0, 0, 0x20, 0x08, RAM));
 	EXPECT_TRUE(next_bytes_are(fd, page, UNIT));
-	EXPECT_TRUE(NEXT_BYTES(0, 0, 0, 0, 0, 0x01, 0x10, 0x22, 0, BE64_EOS));
+	EXPECT_TRUE(NEXT_BYTES(0, 0, 0, 0, 0, 0x01, 0x10, 0x28));
+	EXPECT_TRUE(next_bytes_are(fd, page, UNIT));
+	EXPECT_TRUE(NEXT_BYTES(BE64_EOS));
+	EXPECT_EQ(0, read(fd, &byte, 1));
+
+	/* A page of zeros. */
+	memset(mem + 0x11 * UNIT, 0, UNIT);
+	ASSERT_EQ(0, dev_sync(fd, 0, NULL));
+	EXPECT_TRUE(NEXT_BYTES(0, 0, 0, 0, 0, 0x01, 0x10, 0x02, RAM, 0,
+			       BE64_EOS));
 	EXPECT_EQ(0, read(fd, &byte, 1));
 
 	/* Two runs: the name is sent again, as rounds stand alone. */

@@ -57,13 +57,13 @@ struct config {
 
 static const struct config configs[] = {
 	{ "owned", { OWNED }, 1, 1, 256, 256 },
-	{ "owned, small cache", { OWNED }, 1, 3, 1024, 256 },
+	{ "owned, small cache", { OWNED }, 1, 3, 512, 128 },
 	{ "owned, huge pages", { OWNED }, 1, 1, 1024, 1024, true },
 	{ "pte", { PRIVATE }, 1, 1, 256, 256 },
-	{ "pte, small cache", { PRIVATE }, 1, 3, 1024, 256 },
+	{ "pte, small cache", { PRIVATE }, 1, 3, 512, 128 },
 	{ "pte, huge pages", { PRIVATE }, 1, 1, 1024, 1024, true },
-	{ "pte, shared memory", { SHARED }, 1, 2, 512, 512 },
-	{ "owned and pte, no cache", { OWNED, PRIVATE }, 2, 4, 512, 0 },
+	{ "pte, shared memory", { SHARED }, 1, 2, 256, 512 },
+	{ "owned and pte, no cache", { OWNED, PRIVATE }, 2, 4, 256, 0 },
 };
 
 struct region {
@@ -200,19 +200,21 @@ static void close_window(void)
 	__atomic_store_n(&window, 0, __ATOMIC_RELEASE);
 }
 
-static void move_away_and_back(struct region *r)
+/* Does nothing where mprotect() left more than one mapping. */
+static void move_away_and_back(unsigned char *mem, size_t length)
 {
 	unsigned char *to;
 
-	to = mmap(NULL, r->length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		  0);
+	to = mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	open_window();
-	mremap(r->mem, r->length, r->length, MREMAP_MAYMOVE | MREMAP_FIXED,
-	       to);
-	to[0]++;
-	to[r->length / 2]++;
-	mremap(to, r->length, r->length, MREMAP_MAYMOVE | MREMAP_FIXED,
-	       r->mem);
+	if (mremap(mem, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, to) ==
+	    to) {
+		to[0]++;
+		to[length - 1]++;
+		mremap(to, length, length, MREMAP_MAYMOVE | MREMAP_FIXED, mem);
+	} else {
+		munmap(to, length);
+	}
 	close_window();
 }
 
@@ -284,7 +286,7 @@ static void disturb_once(struct region *r, uint64_t *state)
 		break;
 	case 6:
 		if (r->kind == OWNED)
-			move_away_and_back(r);
+			move_away_and_back(mem, length);
 		break;
 	case 7:
 		if (r->kind == OWNED)
@@ -443,7 +445,7 @@ static bool run_rounds(double seconds, unsigned int *compared)
 	unsigned int i;
 
 	while (equal && now() < end) {
-		for (i = 0; i < ROUNDS; i++)
+		for (i = 0; i < ROUNDS && now() < end; i++)
 			if (run_round(0, &state))
 				return false;
 		if (!below(&state, 4))
