@@ -3,9 +3,6 @@
 
 KDIR ?= /lib/modules/$(shell uname -r)/build
 BUILD ?= $(CURDIR)/build
-# Left to their scripts' defaults unless given: torture.
-SECONDS ?=
-SEED ?=
 
 TOOLS := lib xbzrle
 export BUILD
@@ -19,12 +16,12 @@ help:
 	@echo 'load       load the module'
 	@echo 'unload     unload it'
 	@echo 'demo       migrate a busy redis-server in a VM'
-	@echo 'check      everything below but bench and torture, and the demo'
+	@echo 'check      every test and the demo; says what passed'
 	@echo 'lint       checkpatch, sparse, kernel-doc, shellcheck, mandoc'
 	@echo 'kunit      the KUnit suites, in a user-mode Linux'
 	@echo 'selftest   the tests that run in a VM with the module'
 	@echo 'torture    random tracking test; SECONDS=N SEED=N'
-	@echo 'bench      costs of the codec and of a round'
+	@echo 'bench      costs of the codec and of a round; JSON=1'
 	@echo 'clean      what was built here; not the cache folder'
 
 module:
@@ -59,10 +56,10 @@ selftest:
 	tools/selftests/run-in-vm
 
 torture:
-	tools/selftests/run-in-vm torture $(SECONDS) $(SEED)
+	tools/selftests/run-in-vm torture "$(SECONDS)" "$(SEED)"
 
 bench:
-	tools/bench/run
+	tools/bench/run $(if $(JSON),--json)
 
 clean:
 	if [ -d $(KDIR) ]; then $(MAKE) -C $(KDIR) M=$(CURDIR) clean; fi
