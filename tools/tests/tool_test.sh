@@ -9,12 +9,13 @@ programs=${PROGRAMS:-$(dirname "$0")/../../build/tests}
 xbzrle=$(readlink -f "$programs/xbzrle")
 sample=$(readlink -f "$programs/tool_sample")
 work=$(mktemp -d)
-mounted=no
+mounted=
 count=0
 status=0
 failed=0
+# shellcheck disable=SC2317 # called by the trap
 cleanup() {
-	[ $mounted = no ] || umount "$work/small"
+	[ -z "$mounted" ] || umount "$work/small"
 	rm -rf "$work"
 }
 trap cleanup EXIT
@@ -98,14 +99,14 @@ with_listener() {
 endpoints() {
 	local pid
 
-	"$sample" good >good
-	run "$xbzrle" recv --output file file:good
+	"$sample" good >good.bin
+	run "$xbzrle" recv --output file file:good.bin
 	arrived file "recv file:"
 	run "$xbzrle" recv --output exec "exec:$sample good"
 	arrived exec "recv exec:"
-	run "$xbzrle" recv --output fd fd:5 5<good
+	run "$xbzrle" recv --output fd fd:5 5<good.bin
 	arrived fd "recv fd:"
-	run "$xbzrle" recv --output stdin - <good
+	run "$xbzrle" recv --output stdin - <good.bin
 	arrived stdin "recv -"
 	with_listener tcp::0 tcp good tcp
 	arrived tcp "recv tcp:"
@@ -134,13 +135,13 @@ endpoints() {
 	else
 		ok "the socket's name is gone afterwards"
 	fi
-	run "$xbzrle" recv --json --output json file:good
+	run "$xbzrle" recv --json --output json file:good.bin
 	if jq -e '.regions[0].xxh3_128 | length == 32' out >/dev/null; then
 		ok "recv --json prints the manifest"
 	else
 		not_ok "recv --json prints the manifest"
 	fi
-	run "$xbzrle" recv --output file file:good
+	run "$xbzrle" recv --output file file:good.bin
 	expect 1 'holds a received image already' \
 		"recv leaves a complete image alone"
 }
@@ -207,7 +208,7 @@ files() {
 	fi
 	mkdir link
 	ln -s ../victim link/heap.img
-	run "$xbzrle" recv --output link file:good
+	run "$xbzrle" recv --output link file:good.bin
 	if [ "$status" = 1 ] && [ ! -e victim ]; then
 		ok "a link in the folder is not followed"
 	else
@@ -221,7 +222,7 @@ files() {
 	fi
 	run "$xbzrle" recv --output failed "exec:$sample good; exit 3"
 	expect 1 'status 3' "a command that fails is told"
-	run "$xbzrle" recv --output /dev/null/x file:good
+	run "$xbzrle" recv --output /dev/null/x file:good.bin
 	expect 1 'cannot make' "a folder that cannot be is told"
 
 	mkdir small
@@ -235,7 +236,7 @@ files() {
 			not_ok "the sender is told of a full disk"
 		fi
 		umount small
-		mounted=no
+		mounted=
 	else
 		count=$((count + 1))
 		echo "ok $count - a full disk # SKIP no right to mount"
@@ -243,8 +244,8 @@ files() {
 }
 
 inspects() {
-	"$sample" raw >raw
-	run "$xbzrle" inspect --json raw
+	"$sample" raw >raw.bin
+	run "$xbzrle" inspect --json raw.bin
 	if jq -e '.framed == false and (.rounds | length) == 2 and
 	    .rounds[0].page.records == 12 and .rounds[1].delta.records == 1 and
 	    .rounds[1].zero.records == 1 and
@@ -256,13 +257,13 @@ inspects() {
 	else
 		not_ok "inspect counts a raw stream"
 	fi
-	run "$xbzrle" inspect - <good
+	run "$xbzrle" inspect - <good.bin
 	expect 0 'round 2: .* zero 1, page 0 (0 bytes), delta 1' \
 		"inspect reads frames"
-	head -c 5000 raw >cut
-	run "$xbzrle" inspect cut
+	head -c 5000 raw.bin >cut.bin
+	run "$xbzrle" inspect cut.bin
 	expect 1 'cut short' "inspect tells a cut"
-	run "$xbzrle" inspect cut
+	run "$xbzrle" inspect cut.bin
 	expect 1 'round 1 (incomplete)' "inspect shows what there is of it"
 	run "$xbzrle" inspect absent
 	expect 1 'cannot open absent' "inspect tells that there is no file"
@@ -291,7 +292,7 @@ usage() {
 		send --pid 1 --map 1001-2000 file:x
 		send --pid 1 file:x file:y
 		recv
-		recv file:good
+		recv file:good.bin
 		recv --output x
 		recv --output x nowhere
 		recv --output x tcp:1
