@@ -311,25 +311,24 @@ static int apply_to_memory(const struct image_region *region,
 static int note_fresh(struct xbzrle_image *image, uint32_t region,
 		      uint64_t offset, struct xbzrle_error *err)
 {
-	struct fresh *last = image->fresh + image->fresh_count - 1;
-	size_t room = image->fresh_room;
-	struct fresh *fresh;
+	size_t count = image->fresh_count, room = image->fresh_room;
+	struct fresh *fresh = image->fresh;
 
-	if (image->fresh_count && last->region == region &&
-	    last->end == offset) {
-		last->end += UNIT;
+	if (count && fresh[count - 1].region == region &&
+	    fresh[count - 1].end == offset) {
+		fresh[count - 1].end += UNIT;
 		return 0;
 	}
-	if (image->fresh_count == room) {
+	if (count == room) {
 		room = room ? 2 * room : 64;
-		fresh = reallocarray(image->fresh, room, sizeof(*fresh));
+		fresh = reallocarray(fresh, room, sizeof(*fresh));
 		if (!fresh)
 			return xbzrle_fail(err, ENOMEM, 0,
 					   "no memory to keep account of a round");
 		image->fresh = fresh;
 		image->fresh_room = room;
 	}
-	image->fresh[image->fresh_count++] = (struct fresh){
+	fresh[image->fresh_count++] = (struct fresh){
 		.region = region,
 		.start = offset,
 		.end = offset + UNIT,

@@ -18,6 +18,7 @@ int recv_main(int argc, char **argv);
 int inspect_main(int argc, char **argv);
 int info_main(int argc, char **argv);
 
+int command_at_byte(int ret, struct xbzrle_error *err);
 int command_failed(const struct xbzrle_error *err);
 
 #endif /* _XBZRLE_TOOL_COMMAND_H */

@@ -39,9 +39,9 @@ static int take_bytes(struct inspector *inspector, const void *data,
 	while ((ret = xbzrle_wire_next(inspector->wire, &record, err)) > 0) {
 		ret = tally_record(&inspector->tally, &record, err);
 		if (ret)
-			return ret;
+			break;
 	}
-	return ret;
+	return command_at_byte(ret, err);
 }
 
 static int read_frames(struct inspector *inspector, struct frame_link *link,
@@ -80,7 +80,8 @@ static int read_raw(struct inspector *inspector, struct frame_link *link,
 			return xbzrle_fail(err, errno, 0, "cannot read: %s",
 					   strerror(errno));
 		if (!got)
-			return xbzrle_wire_end(inspector->wire, err);
+			return command_at_byte(xbzrle_wire_end(inspector->wire,
+							       err), err);
 		ret = take_bytes(inspector, buffer, got, err);
 	}
 	return ret;

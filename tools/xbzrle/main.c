@@ -33,25 +33,6 @@ static void usage(FILE *to)
 	      to);
 }
 
-/**
- * command_failed() - tell an error
- * @err: error
- *
- * A message may quote what a peer sent, so only what prints is printed.
- *
- * Return: the exit status.
- */
-int command_failed(const struct xbzrle_error *err)
-{
-	const unsigned char *at;
-
-	fputs("xbzrle: ", stderr);
-	for (at = (const unsigned char *)err->message; *at; at++)
-		fputc(*at < ' ' || *at == 0x7f ? '?' : *at, stderr);
-	fputc('\n', stderr);
-	return EXIT_FAILED;
-}
-
 int main(int argc, char **argv)
 {
 	char name[32];

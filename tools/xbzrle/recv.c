@@ -120,13 +120,13 @@ static int take_data(struct receiver *receiver, const struct frame *frame,
 		else
 			ret = xbzrle_image_apply(receiver->image, &record, err);
 		if (ret)
-			return ret;
+			break;
 		if (record.kind == XBZRLE_RECORD_SETUP_END)
 			drop_absent(receiver);
 		if (record.kind == XBZRLE_RECORD_EOS)
 			count_round(receiver);
 	}
-	return ret;
+	return command_at_byte(ret, err);
 }
 
 static int take_round(struct receiver *receiver, const struct frame *frame,
@@ -137,7 +137,8 @@ static int take_round(struct receiver *receiver, const struct frame *frame,
 
 	ret = frame_get_round(frame, &round, err);
 	if (!ret)
-		ret = xbzrle_wire_end(receiver->wire, err);
+		ret = command_at_byte(xbzrle_wire_end(receiver->wire, err),
+				      err);
 	if (ret)
 		return ret;
 	if (round.round != receiver->rounds ||
@@ -212,7 +213,8 @@ static int take_end(struct receiver *receiver, const struct frame *frame,
 
 	ret = frame_get_end(frame, &digests, err);
 	if (!ret)
-		ret = xbzrle_wire_end(receiver->wire, err);
+		ret = command_at_byte(xbzrle_wire_end(receiver->wire, err),
+				      err);
 	if (ret)
 		return ret;
 	if (digests != receiver->digests)

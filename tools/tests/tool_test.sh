@@ -1,0 +1,323 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+# The tool's receiving end and its command line, without the module: what a
+# sample sender plays must arrive, or be refused with words that say why.
+# PROGRAMS is the folder that xbzrle and tool_sample are in.
+set -u
+
+programs=${PROGRAMS:-$(dirname "$0")/../../build/tests}
+xbzrle=$(readlink -f "$programs/xbzrle")
+sample=$(readlink -f "$programs/tool_sample")
+work=$(mktemp -d)
+mounted=
+count=0
+status=0
+failed=0
+# shellcheck disable=SC2317 # called by the trap
+cleanup() {
+	[ -z "$mounted" ] || umount "$work/small"
+	rm -rf "$work"
+}
+trap cleanup EXIT
+cd "$work" || exit 1
+
+ok() {
+	count=$((count + 1))
+	echo "ok $count - $1"
+}
+
+not_ok() {
+	count=$((count + 1))
+	failed=1
+	echo "not ok $count - $1"
+	sed 's/^/# /' err out 2>/dev/null
+}
+
+# expect STATUS TEXT NAME: of the last run, whose words are in err and out.
+expect() {
+	if [ "$status" -eq "$1" ] && grep -q -- "$2" err out; then
+		ok "$3"
+	else
+		echo "# status $status instead of $1, or no '$2'"
+		not_ok "$3"
+	fi
+}
+
+# run COMMAND...: sets status; its words go to out and err
+run() {
+	"$@" >out 2>err
+	status=$?
+}
+
+same_image() {
+	local page i
+
+	for i in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+		if [ $((i % 4)) = 3 ] || [ $i = 2 ]; then
+			page=0
+		else
+			page=$((i + 1))
+		fi
+		# shellcheck disable=SC2059 # an octal escape is wanted
+		printf "\\$(printf %o $page)%.0s" {1..4096}
+	done >want
+	printf '\x99' | dd of=want bs=1 seek=$((4096 + 5)) conv=notrunc status=none
+	cmp want "$1"
+}
+
+arrived() {
+	if [ "$status" -eq 0 ] && same_image "$1/heap.img" &&
+	   [ "$(jq -r '.regions[0] | "\(.name) \(.length) \(.rounds) \(.address)"' \
+		"$1/manifest.json")" = "heap 65536 2 0x7f0000000000" ]; then
+		ok "$2"
+	else
+		not_ok "$2"
+	fi
+}
+
+wait_for_listener() {
+	until grep -q 'listening on' err || ! kill -0 "$1" 2>/dev/null; do
+		sleep 0.05
+	done
+}
+
+# with_listener ENDPOINT DIR KIND CONNECT...: a recv that waits, and a sample
+# that calls it; the sample's words go to answer.
+with_listener() {
+	local from=$1 dir=$2 kind=$3 pid address
+	shift 3
+
+	"$xbzrle" recv --output "$dir" "$from" >out 2>err &
+	pid=$!
+	wait_for_listener $pid
+	address=$(sed -n 's/.*listening on [a-z]*:\(.*\)/\1/p' err)
+	"$sample" "$kind" "$1" "${address##*:}" >answer 2>&1
+	wait $pid
+	status=$?
+}
+
+endpoints() {
+	local pid
+
+	"$sample" good >good.bin
+	run "$xbzrle" recv --output file file:good.bin
+	arrived file "recv file:"
+	run "$xbzrle" recv --output exec "exec:$sample good"
+	arrived exec "recv exec:"
+	run "$xbzrle" recv --output fd fd:5 5<good.bin
+	arrived fd "recv fd:"
+	run "$xbzrle" recv --output stdin - <good.bin
+	arrived stdin "recv -"
+	with_listener tcp::0 tcp good tcp
+	arrived tcp "recv tcp:"
+	if [ "$(cat answer)" = "hello ack 1 ack 2 verdict yes: all digests agree " ]; then
+		ok "recv answers each round and the end"
+	else
+		not_ok "recv answers each round and the end"
+	fi
+	"$xbzrle" recv --output tcp6 "tcp:[::1]:0" >out 2>err &
+	pid=$!
+	wait_for_listener $pid
+	kill -TERM $pid 2>/dev/null
+	wait $pid
+	status=$?
+	if grep -q 'Cannot assign\|not supported' err; then
+		ok "recv tcp: takes an IPv6 host # SKIP no IPv6 here"
+	else
+		expect 1 'listening on tcp:\[::1\]:' \
+			"recv tcp: takes an IPv6 host in brackets"
+		expect 1 'ended by Terminated' "a signal ends recv"
+	fi
+	with_listener unix:sock unix good unix
+	arrived unix "recv unix:"
+	if [ -e sock ]; then
+		not_ok "the socket's name is gone afterwards"
+	else
+		ok "the socket's name is gone afterwards"
+	fi
+	run "$xbzrle" recv --json --output json file:good.bin
+	if jq -e '.regions[0].xxh3_128 | length == 32' out >/dev/null; then
+		ok "recv --json prints the manifest"
+	else
+		not_ok "recv --json prints the manifest"
+	fi
+	run "$xbzrle" recv --output file file:good.bin
+	expect 1 'holds a received image already' \
+		"recv leaves a complete image alone"
+}
+
+# refused KIND TEXT: recv says why, and there is no manifest
+refused() {
+	"$sample" "$1" >stream
+	run "$xbzrle" recv --output "bad-$1" file:stream
+	if [ -e "bad-$1/manifest.json" ]; then
+		not_ok "refused: $1"
+	else
+		expect 1 "$2" "refused: $1"
+	fi
+}
+
+bad_streams() {
+	refused flipped 'checksum differs'
+	refused truncated 'cut short inside a frame'
+	refused reordered 'came where frame'
+	refused alien 'not a frame of xbzrle'
+	refused features 'features 0x10000000000'
+	refused malformed 'stream byte .*: flags 0x800 .*not supported'
+	refused halfround 'cut short inside a round'
+	refused hangup 'the sender is gone'
+	refused wrongdigest "region 'heap' differs"
+	refused nodigest 'no digest'
+	refused unannounced 'was not announced'
+	: >empty
+	run "$xbzrle" recv --output empty.d file:empty
+	expect 1 'the peer is gone' "refused: nothing at all"
+
+	# All of the second round came, but for its EOS.
+	if [ "$(od -An -tx1 -j$((4096 + 5)) -N1 bad-halfround/heap.img)" = " 02" ]; then
+		ok "of a broken round nothing is applied"
+	else
+		not_ok "of a broken round nothing is applied"
+	fi
+
+	with_listener unix:sock told wrongdigest unix
+	if grep -q "verdict no: region 'heap' differs" answer; then
+		ok "the sender is told that digests differ"
+	else
+		not_ok "the sender is told that digests differ"
+	fi
+	with_listener tcp::0 told2 malformed tcp
+	if grep -q "error .*not supported" answer; then
+		ok "the sender is told why recv ends"
+	else
+		not_ok "the sender is told why recv ends"
+	fi
+	with_listener tcp::0 gone hangup tcp
+	expect 1 'the sender is gone\|the peer is gone' \
+		"a sender that is gone is told"
+}
+
+files() {
+	run "$xbzrle" recv --output evil "exec:$sample evilname"
+	if [ "$status" = 0 ] && [ -f evil/_._.._.etc_pass_wd.img ] &&
+	   [ "$(find evil -type f | wc -l)" = 2 ]; then
+		ok "a name cannot leave the folder"
+	else
+		find evil | sed 's/^/# /'
+		not_ok "a name cannot leave the folder"
+	fi
+	mkdir link
+	ln -s ../victim link/heap.img
+	run "$xbzrle" recv --output link file:good.bin
+	if [ "$status" = 1 ] && [ ! -e victim ]; then
+		ok "a link in the folder is not followed"
+	else
+		not_ok "a link in the folder is not followed"
+	fi
+	run "$xbzrle" recv --output dropped "exec:$sample dropped"
+	if [ "$status" = 0 ] && [ ! -e dropped/heap.img ]; then
+		ok "a dropped region's file goes"
+	else
+		not_ok "a dropped region's file goes"
+	fi
+	run "$xbzrle" recv --output failed "exec:$sample good; exit 3"
+	expect 1 'status 3' "a command that fails is told"
+	run "$xbzrle" recv --output /dev/null/x file:good.bin
+	expect 1 'cannot make' "a folder that cannot be is told"
+
+	mkdir small
+	if mount -t tmpfs -o size=32k none small 2>/dev/null; then
+		mounted=yes
+		with_listener tcp::0 small/full good tcp
+		expect 1 'No space left' "a full disk is told"
+		if grep -q 'error .*No space left' answer; then
+			ok "the sender is told of a full disk"
+		else
+			not_ok "the sender is told of a full disk"
+		fi
+		umount small
+		mounted=
+	else
+		count=$((count + 1))
+		echo "ok $count - a full disk # SKIP no right to mount"
+	fi
+}
+
+inspects() {
+	"$sample" raw >raw.bin
+	run "$xbzrle" inspect --json raw.bin
+	if jq -e '.framed == false and (.rounds | length) == 2 and
+	    .rounds[0].page.records == 12 and .rounds[1].delta.records == 1 and
+	    .rounds[1].zero.records == 1 and
+	    .equal_runs == [{"from":4,"to":7,"count":1}] and
+	    .new_runs == [{"from":1,"to":1,"count":1}] and
+	    .bytes == ([.rounds[].bytes] | add) + .setup_bytes' out >/dev/null
+	then
+		ok "inspect counts a raw stream"
+	else
+		not_ok "inspect counts a raw stream"
+	fi
+	run "$xbzrle" inspect - <good.bin
+	expect 0 'round 2: .* zero 1, page 0 (0 bytes), delta 1' \
+		"inspect reads frames"
+	head -c 5000 raw.bin >cut.bin
+	run "$xbzrle" inspect cut.bin
+	expect 1 'cut short' "inspect tells a cut"
+	run "$xbzrle" inspect cut.bin
+	expect 1 'round 1 (incomplete)' "inspect shows what there is of it"
+	run "$xbzrle" inspect absent
+	expect 1 'cannot open absent' "inspect tells that there is no file"
+}
+
+usage() {
+	local words
+
+	while read -r words; do
+		# shellcheck disable=SC2086 # words they are
+		run "$xbzrle" $words
+		expect 2 . "wrong use: xbzrle $words"
+	done <<-'WORDS'
+
+		frobnicate
+		send
+		send --pid 1
+		send file:x
+		send --pid 0 file:x
+		send --pid x file:x
+		send --pid 1 nowhere
+		send --pid 1 --then dance file:x
+		send --pid 1 --cache 1Q file:x
+		send --pid 1 --max-rounds 0 file:x
+		send --pid 1 --bandwidth 0 file:x
+		send --pid 1 --map 1001-2000 file:x
+		send --pid 1 file:x file:y
+		recv
+		recv file:good.bin
+		recv --output x
+		recv --output x nowhere
+		recv --output x tcp:1
+		recv --output x tcp:::1:5
+		recv --output x fd:x
+		inspect
+		inspect a b
+		info extra
+	WORDS
+	run "$xbzrle" --help
+	expect 0 'send' "help"
+	if [ ! -e /dev/xbzrle ]; then
+		run "$xbzrle" info
+		expect 1 'is the module loaded' "info tells that there is no module"
+		run "$xbzrle" send --pid $$ file:x
+		expect 1 'is the module loaded' "send tells that there is no module"
+	fi
+	run "$xbzrle" send --pid 2147483647 file:x
+	expect 1 'No such process' "send tells that there is no process"
+}
+
+endpoints
+bad_streams
+files
+inspects
+usage
+echo "1..$count"
+exit $failed

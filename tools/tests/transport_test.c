@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+/* Transport frames against frames written by hand, whole and damaged. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../xbzrle/frame.h"
+#include "../xbzrle/signals.h"
+#include "wire_build.h"
+
+static struct frame_link link_of(const struct build *build)
+{
+	struct frame_link link;
+	int fd = memfd_create("frames", MFD_CLOEXEC);
+
+	assert_int_equal(write(fd, build->bytes, build->length),
+			 build->length);
+	lseek(fd, 0, SEEK_SET);
+	assert_int_equal(frame_link_init(&link, fd, fd, NULL), 0);
+	return link;
+}
+
+static void end_link(struct frame_link *link)
+{
+	close(link->in);
+	frame_link_release(link);
+}
+
+/* What the first frame that fails says. */
+static int receive_all(const struct build *build, int *frames,
+		       struct xbzrle_error *err)
+{
+	struct frame_link link = link_of(build);
+	struct frame frame;
+	int ret;
+
+	for (*frames = 0; (ret = frame_receive(&link, &frame, err)) > 0;
+	     (*frames)++)
+		continue;
+	end_link(&link);
+	return ret;
+}
+
+static void three_frames(struct build *build)
+{
+	build_frame(build, FRAME_DATA, 0, "first", 5);
+	build_frame(build, FRAME_DATA, 1, "", 0);
+	build_frame(build, FRAME_ERROR, 2, "third", 5);
+}
+
+static void checksum_is_crc32c(void **state)
+{
+	(void)state;
+	/* The check value that catalogues of CRCs give. */
+	assert_int_equal(~build_crc32c("123456789", 9, 0xffffffff),
+			 0xe3069283);
+}
+
+static void reads_what_is_documented(void **state)
+{
+	struct build build = {};
+	struct xbzrle_error err;
+	struct frame_link link;
+	struct frame frame;
+
+	(void)state;
+	three_frames(&build);
+	link = link_of(&build);
+	assert_int_equal(frame_receive(&link, &frame, &err), 1);
+	assert_int_equal(frame.type, FRAME_DATA);
+	assert_int_equal(frame.length, 5);
+	assert_string_equal(frame.payload, "first");
+	assert_int_equal(frame_receive(&link, &frame, &err), 1);
+	assert_int_equal(frame.length, 0);
+	assert_int_equal(frame_receive(&link, &frame, &err), 1);
+	assert_int_equal(frame.type, FRAME_ERROR);
+	assert_string_equal(frame.payload, "third");
+	assert_int_equal(frame_receive(&link, &frame, &err), 0);
+	end_link(&link);
+	build_free(&build);
+}
+
+static void writes_what_is_documented(void **state)
+{
+	struct build want = {}, none = {}, payload = {};
+	uint8_t got[256];
+	struct frame_link link;
+
+	(void)state;
+	build_bytes(&none, "", 0);
+	link = link_of(&none);
+	assert_int_equal(frame_send_hello(&link, &(struct frame_hello){
+		.offered = 3, .required = 2 }, NULL), 0);
+	assert_int_equal(frame_send_region(&link, &(struct frame_region){
+		.address = 0x1000, .length = 0x2000, .pid = 77,
+		.name = "heap" }, NULL), 0);
+	assert_int_equal(frame_send_verdict(&link, true, "yes", NULL), 0);
+
+	build_be64(&payload, 3);
+	build_be64(&payload, 2);
+	build_be32(&payload, 4096);
+	build_frame(&want, FRAME_HELLO, 0, payload.bytes, payload.length);
+	payload.length = 0;
+	build_be64(&payload, 0x1000);
+	build_be64(&payload, 0x2000);
+	build_be32(&payload, 77);
+	build_bytes(&payload, "heap", 4);
+	build_frame(&want, FRAME_REGION, 1, payload.bytes, payload.length);
+	build_frame(&want, FRAME_VERDICT, 2, "\1yes", 4);
+
+	assert_int_equal(pread(link.out, got, sizeof(got), 0), want.length);
+	assert_memory_equal(got, want.bytes, want.length);
+	end_link(&link);
+	build_free(&want);
+	build_free(&payload);
+}
+
+static void refuses_every_flipped_bit(void **state)
+{
+	struct build build = {};
+	struct xbzrle_error err;
+	int frames, ret;
+	size_t bit;
+
+	(void)state;
+	three_frames(&build);
+	for (bit = 0; bit < build.length * 8; bit++) {
+		build.bytes[bit / 8] ^= 1 << bit % 8;
+		ret = receive_all(&build, &frames, &err);
+		build.bytes[bit / 8] ^= 1 << bit % 8;
+		assert_true(ret == -EBADMSG || ret == -EPIPE);
+		assert_true(frames < 3);
+	}
+	build_free(&build);
+}
+
+static void refuses_every_cut(void **state)
+{
+	struct build build = {};
+	struct xbzrle_error err;
+	int frames, ret;
+	size_t full;
+
+	(void)state;
+	three_frames(&build);
+	full = build.length;
+	for (build.length = 0; build.length < full; build.length++) {
+		ret = receive_all(&build, &frames, &err);
+		if (build.length == 0 || build.length == 25 ||
+		    build.length == 45)
+			assert_int_equal(ret, 0);
+		else
+			assert_int_equal(ret, -EPIPE);
+		assert_int_equal(frames, (build.length >= 25) +
+				 (build.length >= 45));
+	}
+	build_free(&build);
+}
+
+static void refuse(const struct build *build, const char *message)
+{
+	struct xbzrle_error err;
+	int frames;
+
+	assert_int_equal(receive_all(build, &frames, &err), -EBADMSG);
+	if (!strstr(err.message, message))
+		fail_msg("'%s' does not say '%s'", err.message, message);
+}
+
+static void refuses_another_order(void **state)
+{
+	struct build build = {};
+
+	(void)state;
+	build_frame(&build, FRAME_DATA, 0, "a", 1);
+	build_frame(&build, FRAME_DATA, 2, "c", 1);
+	refuse(&build, "frame 2 came where frame 1 was due");
+	build.length = 0;
+	build_frame(&build, FRAME_DATA, 0, "a", 1);
+	build_frame(&build, FRAME_DATA, 0, "a", 1);
+	refuse(&build, "frame 0 came where frame 1 was due");
+	build_free(&build);
+}
+
+static void refuses_what_is_alien(void **state)
+{
+	struct build build = {};
+
+	(void)state;
+	build_bytes(&build, "GET / HTTP/1.1\r\nHost: example\r\n\r\n", 33);
+	refuse(&build, "not a frame of xbzrle");
+	build_free(&build);
+}
+
+static void refuses_another_version(void **state)
+{
+	struct build build = {};
+
+	(void)state;
+	build_frame(&build, FRAME_HELLO, 0, "", 0);
+	build.bytes[4] = 2;
+	refuse(&build, "transport version 2");
+	build_free(&build);
+}
+
+static void refuses_too_much(void **state)
+{
+	struct build build = {};
+
+	(void)state;
+	build_frame(&build, FRAME_DATA, 0, "", 0);
+	build.bytes[8] = 0xff;
+	refuse(&build, "too many");
+	build_free(&build);
+}
+
+static void refuses_reserved_bytes(void **state)
+{
+	struct build build = {};
+	uint32_t crc;
+
+	(void)state;
+	build_frame(&build, FRAME_DATA, 0, "", 0);
+	build.bytes[7] = 1;
+	crc = ~build_crc32c(build.bytes, 16, 0xffffffff);
+	build.length = 16;
+	build_be32(&build, crc);
+	refuse(&build, "reserved");
+	build_free(&build);
+}
+
+/* Payloads that are too short, too long, or have no proper name. */
+static void refuses_payloads(void **state)
+{
+	static const uint8_t zeros[512];
+	struct frame frame = { .payload = zeros };
+	struct frame_digest digest;
+	struct frame_region region;
+	struct frame_hello hello;
+	struct frame_round round;
+	const char *text;
+	uint32_t count;
+	bool agree;
+
+	(void)state;
+	for (frame.length = 0; frame.length < 400; frame.length++) {
+		/* A unit of 0 bytes, and names of NULs. */
+		assert_int_equal(frame_get_hello(&frame, &hello, NULL),
+				 -EBADMSG);
+		assert_int_equal(frame_get_region(&frame, &region, NULL),
+				 -EBADMSG);
+		assert_int_equal(frame_get_digest(&frame, &digest, NULL),
+				 -EBADMSG);
+		assert_int_equal(frame_get_drop(&frame, &text, NULL),
+				 -EBADMSG);
+		assert_int_equal(frame_get_round(&frame, &round, NULL),
+				 frame.length == 24 ? 0 : -EBADMSG);
+		assert_int_equal(frame_get_end(&frame, &count, NULL),
+				 frame.length == 4 ? 0 : -EBADMSG);
+		assert_int_equal(frame_get_verdict(&frame, &agree, &text,
+						   NULL),
+				 frame.length ? 0 : -EBADMSG);
+	}
+	frame.length = 1;
+	frame.payload = (const uint8_t *)"\2";
+	assert_int_equal(frame_get_verdict(&frame, &agree, &text, NULL),
+			 -EBADMSG);
+}
+
+/* A sender whose peer has said why it ends gets to know it. */
+static void tells_the_peers_reason(void **state)
+{
+	struct frame_link sender, receiver;
+	struct xbzrle_error err;
+	int fds[2];
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	frame_link_init(&sender, fds[0], fds[0], NULL);
+	frame_link_init(&receiver, fds[1], fds[1], NULL);
+	assert_int_equal(frame_check_peer(&sender, &err), 0);
+	assert_int_equal(frame_send_error(&receiver, "disk full", NULL), 0);
+	close(fds[1]);
+	assert_int_equal(frame_send(&sender, FRAME_DATA, 9, &err),
+			 -EREMOTEIO);
+	assert_non_null(strstr(err.message, "disk full"));
+	assert_int_equal(frame_check_peer(&sender, &err), -EPIPE);
+	end_link(&sender);
+	frame_link_release(&receiver);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(checksum_is_crc32c),
+		cmocka_unit_test(reads_what_is_documented),
+		cmocka_unit_test(writes_what_is_documented),
+		cmocka_unit_test(refuses_every_flipped_bit),
+		cmocka_unit_test(refuses_every_cut),
+		cmocka_unit_test(refuses_another_order),
+		cmocka_unit_test(refuses_what_is_alien),
+		cmocka_unit_test(refuses_another_version),
+		cmocka_unit_test(refuses_too_much),
+		cmocka_unit_test(refuses_reserved_bytes),
+		cmocka_unit_test(refuses_payloads),
+		cmocka_unit_test(tells_the_peers_reason),
+	};
+
+	signals_catch();
+	return cmocka_run_group_tests_name("transport", tests, NULL, NULL);
+}
