@@ -40,6 +40,8 @@
 
 /* Address space walked under one hold of mmap_lock, with one TLB flush. */
 #define PTE_CHUNK	(256UL << 20)
+/* Looks at a page that is neither readable nor a hole, until it is given up. */
+#define PTE_GUP_TRIES	100
 /* Memory whose faults are not ours to judge. */
 #define PTE_VM_REFUSED	(VM_HUGETLB | VM_IO | VM_PFNMAP | VM_MIXEDMAP)
 
@@ -595,17 +597,27 @@ static bool pte_is_hole(struct xbzrle_pte *pte, unsigned long addr)
 static long pte_get_private(struct xbzrle_pte *pte, unsigned long addr,
 			    unsigned int nr, struct page **pages)
 {
+	int tries;
 	long got;
 
-	/* FOLL_DUMP: a page that was never populated stays so. */
-	got = get_user_pages_remote(pte->mm, addr, nr, FOLL_FORCE | FOLL_DUMP,
-				    pages, NULL);
-	if (got != -EFAULT)
-		return got;
-	if (!pte_is_hole(pte, addr))
-		return pte_end(pte, -EFAULT, addr);
-	pages[0] = NULL;
-	return 1;
+	/*
+	 * FOLL_DUMP: a page that was never populated stays so. One that was a
+	 * hole to GUP may have been populated before the second look; one that
+	 * cannot be read, from a broken swap device say, fails every time.
+	 */
+	for (tries = 0; tries < PTE_GUP_TRIES; tries++) {
+		got = get_user_pages_remote(pte->mm, addr, nr,
+					    FOLL_FORCE | FOLL_DUMP, pages,
+					    NULL);
+		if (got != -EFAULT)
+			return got;
+		if (pte_is_hole(pte, addr)) {
+			pages[0] = NULL;
+			return 1;
+		}
+		cond_resched();
+	}
+	return pte_end(pte, -EFAULT, addr);
 }
 
 static long pte_get_shared(struct xbzrle_pte *pte, unsigned long addr,
