@@ -50,16 +50,17 @@ void xbzrle_dirty_destroy(struct xbzrle_dirty_set *set)
 		kvfree(set->level[i]);
 }
 
-/*
- * Make the summaries show that @word of level 0 has a bit. The caller's bit is
- * ordered before the summary is looked at, as summary_fold() orders clearing
- * the summary before looking at the word: one of the two sees the other.
- */
+/* Make the summaries show that @word of level 0 has a bit. */
 static void summary_raise(struct xbzrle_dirty_set *set, unsigned long word)
 {
 	int i;
 
 	for (i = 1; i < XBZRLE_DIRTY_LEVELS; i++) {
+		/*
+		 * The bit below is set before its summary is looked at, and
+		 * summary_fold() clears the summary before it looks at the
+		 * bits below: one of the two sees the other's.
+		 */
 		smp_mb__after_atomic();
 		if (test_bit(word, set->level[i]))
 			return;
@@ -77,6 +78,7 @@ static void summary_fold(struct xbzrle_dirty_set *set, unsigned long word)
 		if (READ_ONCE(set->level[i - 1][word]))
 			return;
 		clear_bit(word, set->level[i]);
+		/* Pairs with the one in summary_raise(). */
 		smp_mb__after_atomic();
 		if (READ_ONCE(set->level[i - 1][word])) {
 			set_bit(word, set->level[i]);
@@ -99,6 +101,7 @@ static void summary_fold(struct xbzrle_dirty_set *set, unsigned long word)
  */
 void xbzrle_dirty_add(struct xbzrle_dirty_set *set, unsigned long unit)
 {
+	/* Whoever removes the unit sees what was done before, a lock say. */
 	smp_mb__before_atomic();
 	set_bit(unit, set->level[0]);
 	summary_raise(set, unit / BITS_PER_LONG);
@@ -131,6 +134,7 @@ void xbzrle_dirty_add_range(struct xbzrle_dirty_set *set, unsigned long first,
 {
 	unsigned long end = first + nr, word;
 
+	/* As in xbzrle_dirty_add(). */
 	smp_mb__before_atomic();
 	for (word = first / BITS_PER_LONG; word * BITS_PER_LONG < end; word++) {
 		atomic_long_or(range_mask(word, first, end),

@@ -154,11 +154,11 @@ bool xbzrle_region_page_held(struct page *page, int own_refs)
 	if (folio_maybe_dma_pinned(folio))
 		return true;
 
+	refs = folio_ref_count(folio) - own_refs;
 	/*
 	 * References before flags: a page that leaves the per-CPU list of
 	 * fresh pages gets PG_lru before the list's reference is dropped.
 	 */
-	refs = folio_ref_count(folio) - own_refs;
 	smp_rmb();
 	if (!folio_test_lru(folio))
 		refs--;

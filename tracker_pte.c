@@ -100,7 +100,7 @@ struct xbzrle_pte {
 	unsigned long *armed;
 	struct mmu_interval_notifier notifier;
 	struct xbzrle_watch *watch;
-	spinlock_t lock;
+	spinlock_t lock; /* innermost */
 	int ended;
 	unsigned long ended_addr;
 	bool gone;

@@ -22,6 +22,7 @@
 typedef __u8 u8;
 typedef __u64 u64;
 
+#define __force
 #define le64_to_cpu	le64toh
 #define likely(x)	__builtin_expect(!!(x), 1)
 #define __ffs64(x)	((unsigned int)__builtin_ctzll(x))
@@ -73,7 +74,7 @@ static inline u64 word_mask(const u8 *a, const u8 *b)
 	const u64 low = 0x7f7f7f7f7f7f7f7full;
 	/* Moves the top bit of byte i to bit 56 + i; no two sums collide. */
 	const u64 gather = 0x0002040810204081ull;
-	u64 diff = le64_to_cpu(word_diff(a, b));
+	u64 diff = le64_to_cpu((__force __le64)word_diff(a, b));
 
 	/* The top bit of each byte that is not zero. */
 	diff = (((diff & low) + low) | diff) & ~low;

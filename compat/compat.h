@@ -38,8 +38,7 @@ xbzrle_filemap_get_folio(struct address_space *mapping, pgoff_t index)
 	return folio ?: ERR_PTR(-ENOENT);
 }
 
-#define filemap_get_folio(mapping, index) \
-	xbzrle_filemap_get_folio(mapping, index)
+#define filemap_get_folio xbzrle_filemap_get_folio
 
 /* "shmem: add shmem_read_folio() and shmem_read_folio_gfp()" */
 static inline struct folio *shmem_read_folio(struct address_space *mapping,
@@ -53,8 +52,15 @@ static inline struct folio *shmem_read_folio(struct address_space *mapping,
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
 /* "mm/gup: remove vmas parameter from get_user_pages_remote()" */
-#define get_user_pages_remote(mm, start, nr, flags, pages, locked) \
-	(get_user_pages_remote)(mm, start, nr, flags, pages, NULL, locked)
+static inline long
+xbzrle_get_user_pages_remote(struct mm_struct *mm, unsigned long start,
+			     unsigned long nr, unsigned int flags,
+			     struct page **pages, int *locked)
+{
+	return get_user_pages_remote(mm, start, nr, flags, pages, NULL, locked);
+}
+
+#define get_user_pages_remote xbzrle_get_user_pages_remote
 
 /* "splice: Rename direct_splice_read() to copy_splice_read()" */
 #define copy_splice_read generic_file_splice_read
@@ -75,7 +81,7 @@ static inline int xbzrle_folio_mapcount(struct folio *folio)
 	return count;
 }
 
-#define folio_mapcount(folio) xbzrle_folio_mapcount(folio)
+#define folio_mapcount xbzrle_folio_mapcount
 #endif
 
 /*

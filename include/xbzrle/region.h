@@ -4,6 +4,7 @@
 #define _XBZRLE_REGION_H
 
 #include <linux/atomic.h>
+#include <linux/bits.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 
@@ -14,7 +15,7 @@ struct page;
 struct xbzrle_region;
 
 /* Longest region: its units fit a cache key and a record's offset. */
-#define XBZRLE_MAX_LENGTH	(1ULL << 44)
+#define XBZRLE_MAX_LENGTH	BIT_ULL(44)
 
 /**
  * struct xbzrle_watch - what a session's poll() looks at

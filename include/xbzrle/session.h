@@ -33,7 +33,7 @@ struct seq_file;
 /* Regions one session may hold. */
 #define XBZRLE_MAX_REGIONS	4096
 /* Largest cache budget in bytes. */
-#define XBZRLE_MAX_CACHE	(1ULL << 42)
+#define XBZRLE_MAX_CACHE	BIT_ULL(42)
 
 /**
  * struct xbzrle_session - one open of the device
@@ -47,7 +47,7 @@ struct seq_file;
  * @watch: what poll() waits on
  */
 struct xbzrle_session {
-	struct mutex lock;
+	struct mutex lock; /* outermost */
 	struct xarray regions;
 	u32 next_id;
 	u32 nr_regions;
