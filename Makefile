@@ -4,7 +4,7 @@
 KDIR ?= /lib/modules/$(shell uname -r)/build
 BUILD ?= $(CURDIR)/build
 
-TOOLS := lib xbzrle
+TOOLS := lib xbzrle example
 export BUILD
 
 all: module tools
