@@ -527,9 +527,8 @@ static void fill_stats(struct xbzrle_session *session,
 	*stats = stream->stats;
 	if (stats->bytes)
 		stats->encoding_rate =
-			mul_u64_u64_div_u64(stats->pages,
-					    1000ULL * XBZRLE_UNIT_SIZE,
-					    stats->bytes);
+			div64_u64(stats->pages * XBZRLE_UNIT_SIZE * 1000,
+				  stats->bytes);
 	stats->cache_bytes = (u64)stream->cache.capacity << PAGE_SHIFT;
 	stats->cache_used = (u64)stream->cache.used << PAGE_SHIFT;
 	stats->cache_evicted = stream->cache.evicted;

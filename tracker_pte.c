@@ -196,8 +196,10 @@ static bool pte_invalidate(struct mmu_interval_notifier *notifier,
 
 	spin_lock(&pte->lock);
 	mmu_interval_set_seq(notifier, seq);
-	xbzrle_dirty_add_range(&pte->region.dirty, pte_unit(pte, start),
-			       (end - start) >> PAGE_SHIFT);
+	if (!gone)
+		xbzrle_dirty_add_range(&pte->region.dirty,
+				       pte_unit(pte, start),
+				       (end - start) >> PAGE_SHIFT);
 	if (range->event == MMU_NOTIFY_UNMAP && !pte->ended) {
 		pte->ended = -EFAULT;
 		pte->ended_addr = start;
