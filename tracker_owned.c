@@ -8,9 +8,11 @@
  *
  * Nothing is lost between a fault and a harvest, because ->page_mkwrite adds
  * the unit with the folio locked and the fault unlocks it only when the PTE is
- * writable, while the harvest first removes the unit, then waits for the lock,
- * then write-protects. A fault that was on its way when the unit was removed
- * has its PTE in place by then; one that comes later adds the unit again.
+ * writable, while the harvest first removes the unit, then takes the lock, then
+ * write-protects. A fault that was on its way when the unit was removed has its
+ * PTE in place by then; one that comes later adds the unit again. The lock also
+ * keeps migration away, which hides a writable PTE and puts it back as it was,
+ * and it keeps writers from making PTEs dirty faster than they are cleaned.
  */
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
@@ -240,15 +242,12 @@ static void owned_harvest_run(struct xbzrle_owned *owned, unsigned long first,
 
 	xbzrle_dirty_remove(&region->dirty, first, nr);
 	for (i = 0; i < nr; i++) {
-		folio = filemap_get_folio(owned->shmem->f_mapping, first + i);
+		folio = i ? owned->run[i - 1] : NULL;
+		/* One reference and one lock for all pages of a large folio. */
+		if (!folio || first + i - folio->index >= folio_nr_pages(folio))
+			folio = filemap_lock_folio(owned->shmem->f_mapping,
+						   first + i);
 		owned->run[i] = IS_ERR(folio) ? NULL : folio;
-		if (!owned->run[i])
-			continue;
-		/* One reference for all pages of a large folio. */
-		if (i && folio == owned->run[i - 1])
-			folio_put(folio);
-		else
-			folio_wait_locked(folio);
 	}
 
 	owned_protect(owned, first, nr);
@@ -261,8 +260,10 @@ static void owned_harvest_run(struct xbzrle_owned *owned, unsigned long first,
 			xbzrle_dirty_add(&region->dirty, first + i);
 			region->nr_held++;
 		}
-		if (i + 1 == nr || owned->run[i + 1] != folio)
+		if (i + 1 == nr || owned->run[i + 1] != folio) {
+			folio_unlock(folio);
 			folio_put(folio);
+		}
 	}
 	xbzrle_region_found(region, first, nr);
 }
