@@ -256,6 +256,17 @@ static void pte_take_dirty(struct xbzrle_pte *pte, unsigned long seq)
 	spin_unlock(&pte->lock);
 }
 
+/* A change to shared memory during the walk may have left no PTE to see it. */
+static void pte_note_dirty(struct xbzrle_pte *pte)
+{
+	unsigned long first, nr;
+
+	for (first = 0; (nr = xbzrle_dirty_next(&pte->region.dirty, &first,
+						ULONG_MAX));
+	     first += nr)
+		xbzrle_region_found(&pte->region, first, nr);
+}
+
 /* 0 if the VMA is of the region's kind. */
 static int pte_check_vma(struct xbzrle_pte *pte, struct vm_area_struct *vma)
 {
@@ -410,7 +421,9 @@ static int pte_harvest_one(pte_t *ptep, unsigned long addr, void *data)
 	if (pte_none(entry))
 		return 0;
 
-	found = walk->read_only || !test_bit(unit, pte->armed);
+	/* An event since the set was taken may have hidden that it was writable. */
+	found = walk->read_only || !test_bit(unit, pte->armed) ||
+		xbzrle_dirty_test(&region->dirty, unit);
 	if (pte_present(entry) && pte_write(entry)) {
 		ptep_set_wrprotect(pte->mm, addr, ptep);
 		walk->flush = true;
@@ -559,6 +572,8 @@ static int pte_harvest(struct xbzrle_region *region)
 			ret = -EINTR;
 		cond_resched();
 	}
+	if (pte->shared)
+		pte_note_dirty(pte);
 	if (!ret && xmm_has_foreign(pte->xmm))
 		ret = pte_end(pte, -EOPNOTSUPP, pte->start);
 	mmput(pte->mm);
