@@ -174,7 +174,6 @@ static int owned_file_release(struct inode *inode, struct file *file)
 static struct file_operations owned_fops;
 /* The kernel's own for an inode that cannot be opened, and how it is had. */
 static const struct file_operations *no_open_fops;
-static const struct file_operations bare_fops = { .owner = THIS_MODULE };
 
 /**
  * xbzrle_owned_init() - prepare for xbzrle_owned_create(), at module load
@@ -196,9 +195,9 @@ int xbzrle_owned_init(void)
 	owned_fops.fallocate = owned_file_fallocate;
 	owned_fops.write_iter = NULL;
 	owned_fops.splice_write = NULL;
+	/* fput() may act when a module that failed to load is gone already. */
+	anon = anon_inode_getfile("[xbzrle]", shmem->f_op, NULL, 0);
 	fput(shmem);
-
-	anon = anon_inode_getfile("[xbzrle]", &bare_fops, NULL, 0);
 	if (IS_ERR(anon))
 		return PTR_ERR(anon);
 	no_open_fops = file_inode(anon)->i_fop;
