@@ -53,7 +53,9 @@ void xbzrle_dirty_destroy(struct xbzrle_dirty_set *set)
 /*
  * Make the summaries show that @word of level 0 has a bit. The caller's bit is
  * ordered before the summary is looked at, as summary_fold() orders clearing
- * the summary before looking at the word: one of the two sees the other.
+ * the summary before looking at the word: one of the two sees the other. A bit
+ * that is set already says nothing of the level above: who set it may not have
+ * come that far yet.
  */
 static void summary_raise(struct xbzrle_dirty_set *set, unsigned long word)
 {
@@ -61,9 +63,8 @@ static void summary_raise(struct xbzrle_dirty_set *set, unsigned long word)
 
 	for (i = 1; i < XBZRLE_DIRTY_LEVELS; i++) {
 		smp_mb__after_atomic();
-		if (test_bit(word, set->level[i]))
-			return;
-		set_bit(word, set->level[i]);
+		if (!test_bit(word, set->level[i]))
+			set_bit(word, set->level[i]);
 		word /= BITS_PER_LONG;
 	}
 }
