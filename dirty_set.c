@@ -50,7 +50,11 @@ void xbzrle_dirty_destroy(struct xbzrle_dirty_set *set)
 		kvfree(set->level[i]);
 }
 
-/* Make the summaries show that @word of level 0 has a bit. */
+/*
+ * Make the summaries show that @word of level 0 has a bit. A bit that is set
+ * already says nothing of the level above: who set it may not have come that
+ * far yet.
+ */
 static void summary_raise(struct xbzrle_dirty_set *set, unsigned long word)
 {
 	int i;
@@ -62,9 +66,8 @@ static void summary_raise(struct xbzrle_dirty_set *set, unsigned long word)
 		 * bits below: one of the two sees the other's.
 		 */
 		smp_mb__after_atomic();
-		if (test_bit(word, set->level[i]))
-			return;
-		set_bit(word, set->level[i]);
+		if (!test_bit(word, set->level[i]))
+			set_bit(word, set->level[i]);
 		word /= BITS_PER_LONG;
 	}
 }

@@ -149,18 +149,24 @@ int xbzrle_region_harvest(struct xbzrle_region *region, bool full)
 bool xbzrle_region_page_held(struct page *page, int own_refs)
 {
 	struct folio *folio = page_folio(page);
+	bool listed;
 	int refs;
 
 	if (folio_maybe_dma_pinned(folio))
 		return true;
 
-	refs = folio_ref_count(folio) - own_refs;
+	listed = folio_test_lru(folio);
 	/*
-	 * References before flags: a page that leaves the per-CPU list of
-	 * fresh pages gets PG_lru before the list's reference is dropped.
+	 * A fresh page is not on a list yet, and the per-CPU list of such has a
+	 * reference; who isolates a page has one too. Both change with the
+	 * flag, so that reference is only explained if the flag is off before
+	 * and after the references are looked at.
 	 */
 	smp_rmb();
-	if (!folio_test_lru(folio))
+	refs = folio_ref_count(folio) - own_refs;
+	/* Pairs with the order in which reclaim changes flag and count. */
+	smp_rmb();
+	if (!listed && !folio_test_lru(folio))
 		refs--;
 	if (!folio_test_anon(folio) || folio_test_swapcache(folio))
 		refs -= folio_nr_pages(folio);

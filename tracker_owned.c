@@ -8,9 +8,11 @@
  *
  * Nothing is lost between a fault and a harvest, because ->page_mkwrite adds
  * the unit with the folio locked and the fault unlocks it only when the PTE is
- * writable, while the harvest first removes the unit, then waits for the lock,
- * then write-protects. A fault that was on its way when the unit was removed
- * has its PTE in place by then; one that comes later adds the unit again.
+ * writable, while the harvest first removes the unit, then takes the lock, then
+ * write-protects. A fault that was on its way when the unit was removed has its
+ * PTE in place by then; one that comes later adds the unit again. The lock also
+ * keeps migration away, which hides a writable PTE and puts it back as it was,
+ * and it keeps writers from making PTEs dirty faster than they are cleaned.
  */
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
@@ -172,7 +174,6 @@ static int owned_file_release(struct inode *inode, struct file *file)
 static struct file_operations owned_fops;
 /* The kernel's own for an inode that cannot be opened, and how it is had. */
 static const struct file_operations *no_open_fops;
-static const struct file_operations bare_fops = { .owner = THIS_MODULE };
 
 /**
  * xbzrle_owned_init() - prepare for xbzrle_owned_create(), at module load
@@ -194,9 +195,9 @@ int xbzrle_owned_init(void)
 	owned_fops.fallocate = owned_file_fallocate;
 	owned_fops.write_iter = NULL;
 	owned_fops.splice_write = NULL;
+	/* fput() may act when a module that failed to load is gone already. */
+	anon = anon_inode_getfile("[xbzrle]", shmem->f_op, NULL, 0);
 	fput(shmem);
-
-	anon = anon_inode_getfile("[xbzrle]", &bare_fops, NULL, 0);
 	if (IS_ERR(anon))
 		return PTR_ERR(anon);
 	no_open_fops = file_inode(anon)->i_fop;
@@ -240,15 +241,12 @@ static void owned_harvest_run(struct xbzrle_owned *owned, unsigned long first,
 
 	xbzrle_dirty_remove(&region->dirty, first, nr);
 	for (i = 0; i < nr; i++) {
-		folio = filemap_get_folio(owned->shmem->f_mapping, first + i);
+		folio = i ? owned->run[i - 1] : NULL;
+		/* One reference and one lock for all pages of a large folio. */
+		if (!folio || first + i - folio->index >= folio_nr_pages(folio))
+			folio = filemap_lock_folio(owned->shmem->f_mapping,
+						   first + i);
 		owned->run[i] = IS_ERR(folio) ? NULL : folio;
-		if (!owned->run[i])
-			continue;
-		/* One reference for all pages of a large folio. */
-		if (i && folio == owned->run[i - 1])
-			folio_put(folio);
-		else
-			folio_wait_locked(folio);
 	}
 
 	owned_protect(owned, first, nr);
@@ -261,8 +259,10 @@ static void owned_harvest_run(struct xbzrle_owned *owned, unsigned long first,
 			xbzrle_dirty_add(&region->dirty, first + i);
 			region->nr_held++;
 		}
-		if (i + 1 == nr || owned->run[i + 1] != folio)
+		if (i + 1 == nr || owned->run[i + 1] != folio) {
+			folio_unlock(folio);
 			folio_put(folio);
+		}
 	}
 	xbzrle_region_found(region, first, nr);
 }

@@ -40,6 +40,8 @@
 
 /* Address space walked under one hold of mmap_lock, with one TLB flush. */
 #define PTE_CHUNK	(256UL << 20)
+/* Units taken from the dirty set under one hold of a spinlock. */
+#define PTE_TAKE_MAX	(1UL << 16)
 /* Looks at a page that is neither readable nor a hole, until it is given up. */
 #define PTE_GUP_TRIES	100
 /* Memory whose faults are not ours to judge. */
@@ -83,7 +85,8 @@ struct pte_nohuge {
  *	lock
  * @notifier: tells of changes by others than the target's own writes
  * @watch: told when the target is gone
- * @lock: @notifier's sequence, @ended, @ended_addr, @gone
+ * @lock: @notifier's sequence, removal from the dirty set, @ended, @ended_addr,
+ *	@gone
  * @ended: 0, or the errno with which the region ended
  * @ended_addr: the address that showed it
  * @gone: @mm was torn down
@@ -196,10 +199,6 @@ static bool pte_invalidate(struct mmu_interval_notifier *notifier,
 
 	spin_lock(&pte->lock);
 	mmu_interval_set_seq(notifier, seq);
-	if (!gone)
-		xbzrle_dirty_add_range(&pte->region.dirty,
-				       pte_unit(pte, start),
-				       (end - start) >> PAGE_SHIFT);
 	if (range->event == MMU_NOTIFY_UNMAP && !pte->ended) {
 		pte->ended = -EFAULT;
 		pte->ended_addr = start;
@@ -210,8 +209,14 @@ static bool pte_invalidate(struct mmu_interval_notifier *notifier,
 		atomic_inc(&pte->watch->gone);
 	}
 	spin_unlock(&pte->lock);
+
+	/* After the sequence, which keeps pte_take_dirty() from removing it. */
 	if (gone)
 		wake_up_all(&pte->watch->wait);
+	else
+		xbzrle_dirty_add_range(&pte->region.dirty,
+				       pte_unit(pte, start),
+				       (end - start) >> PAGE_SHIFT);
 	return true;
 }
 
@@ -244,18 +249,28 @@ static void pte_take_dirty(struct xbzrle_pte *pte, unsigned long seq)
 	struct xbzrle_region *region = &pte->region;
 	unsigned long first, nr;
 
-	for (first = 0;
-	     (nr = xbzrle_dirty_next(&region->dirty, &first, ULONG_MAX));
-	     first += nr)
+	for (first = 0; (nr = xbzrle_dirty_next(&region->dirty, &first,
+						PTE_TAKE_MAX));
+	     first += nr) {
 		pte_take_run(pte, first, nr);
 
-	spin_lock(&pte->lock);
-	if (!mmu_interval_read_retry(&pte->notifier, seq))
-		for (first = 0; (nr = xbzrle_dirty_next(&region->dirty, &first,
-							ULONG_MAX));
-		     first += nr)
+		spin_lock(&pte->lock);
+		if (!mmu_interval_read_retry(&pte->notifier, seq))
 			xbzrle_dirty_remove(&region->dirty, first, nr);
-	spin_unlock(&pte->lock);
+		spin_unlock(&pte->lock);
+		cond_resched();
+	}
+}
+
+/* A change to shared memory during the walk may have left no PTE to see it. */
+static void pte_note_dirty(struct xbzrle_pte *pte)
+{
+	unsigned long first, nr;
+
+	for (first = 0; (nr = xbzrle_dirty_next(&pte->region.dirty, &first,
+						ULONG_MAX));
+	     first += nr)
+		xbzrle_region_found(&pte->region, first, nr);
 }
 
 /* 0 if the VMA is of the region's kind. */
@@ -412,7 +427,9 @@ static int pte_harvest_one(pte_t *ptep, unsigned long addr, void *data)
 	if (pte_none(entry))
 		return 0;
 
-	found = walk->read_only || !test_bit(unit, pte->armed);
+	/* An event since the set was taken may have hidden that it was writable. */
+	found = walk->read_only || !test_bit(unit, pte->armed) ||
+		xbzrle_dirty_test(&region->dirty, unit);
 	if (pte_present(entry) && pte_write(entry)) {
 		ptep_set_wrprotect(pte->mm, addr, ptep);
 		walk->flush = true;
@@ -561,6 +578,8 @@ static int pte_harvest(struct xbzrle_region *region)
 			ret = -EINTR;
 		cond_resched();
 	}
+	if (pte->shared)
+		pte_note_dirty(pte);
 	if (!ret && xmm_has_foreign(pte->xmm))
 		ret = pte_end(pte, -EOPNOTSUPP, pte->start);
 	mmput(pte->mm);

@@ -40,6 +40,16 @@ xbzrle_filemap_get_folio(struct address_space *mapping, pgoff_t index)
 
 #define filemap_get_folio xbzrle_filemap_get_folio
 
+static inline struct folio *
+xbzrle_filemap_lock_folio(struct address_space *mapping, pgoff_t index)
+{
+	struct folio *folio = filemap_lock_folio(mapping, index);
+
+	return folio ?: ERR_PTR(-ENOENT);
+}
+
+#define filemap_lock_folio xbzrle_filemap_lock_folio
+
 /* "shmem: add shmem_read_folio() and shmem_read_folio_gfp()" */
 static inline struct folio *shmem_read_folio(struct address_space *mapping,
 					     pgoff_t index)

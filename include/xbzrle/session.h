@@ -7,7 +7,8 @@
  *   session->lock		regions, stream, cache, statistics
  *     mmap_lock of a target	pte tracker: walks, VMA flags, its list of
  *				regions
- *       i_mmap_rwsem		owned tracker: write-protection of mappings
+ *       folio locks		owned tracker: a run's, in index order
+ *         i_mmap_rwsem		owned tracker: write-protection of mappings
  *         page-table lock	pte tracker: one PTE at a time
  *       pte->lock		pte tracker: taken in mmu notifier context
  *
