@@ -231,7 +231,8 @@ TEST_F(cache, stats_are_what_the_stream_had)
 		scramble(self->mem + round % 2 * UNIT, round + 1);
 		memset(self->mem + (20 + round) * UNIT, 0, UNIT);
 		for (i = 200; i < 210; i++)
-			*(volatile unsigned char *)(self->mem + i * UNIT) = 0;
+			__atomic_store_n(self->mem + i * UNIT, 0,
+					 __ATOMIC_RELAXED);
 		ROUND(&s);
 		dirty += s.dirty_pages;
 	}

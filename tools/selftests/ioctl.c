@@ -57,8 +57,10 @@ FIXTURE_SETUP(ioctl)
 	ASSERT_NE(MAP_FAILED, self->mem);
 	self->anon = mm_anon(LENGTH);
 	ASSERT_NE(NULL, self->anon);
-	for (i = 0; i < LENGTH; i += UNIT)
-		self->mem[i] = self->anon[i] = i / UNIT + 1;
+	for (i = 0; i < LENGTH; i += UNIT) {
+		self->mem[i] = i / UNIT + 1;
+		self->anon[i] = i / UNIT + 1;
+	}
 	self->model = model_new();
 	ASSERT_NE(NULL, self->model);
 }
@@ -185,8 +187,8 @@ TEST_F(ioctl, zero_tail_is_accepted)
 
 	for (i = 0; i < ARRAY_SIZE(commands); i++) {
 		const struct command *c = &commands[i];
+		struct _test_data_ioctl fresh = *self;
 		int fd = dev_open(), rfd;
-		FIXTURE_DATA(ioctl) fresh = *self;
 
 		/* A session of its own for each, as they change it. */
 		rfd = dev_create(fd, "ram", LENGTH, &fresh.id);
@@ -560,23 +562,30 @@ TEST_F(ioctl, register_choices)
 	EXPECT_NE(self->id, out.region_id);
 }
 
-/* REGISTER must refuse @addr for being at @where. */
-#define EXPECT_REFUSED(expected, addr_, length_, where) do { \
-	struct xbzrle_register _out; \
-	EXPECT_EQ(expected, dev_register(self->fd, "a", addr_, length_, 0, \
-					 XBZRLE_TRACKER_AUTO, &_out)); \
-	EXPECT_EQ((uintptr_t)(where), _out.error_addr); \
-	EXPECT_EQ(expected, dev_register(self->fd, "a", addr_, length_, 0, \
-					 XBZRLE_TRACKER_PTE, &_out)); \
-	EXPECT_EQ((uintptr_t)(where), _out.error_addr); \
-} while (0)
+/* REGISTER must refuse the range and name @where as the reason. */
+static void expect_refused(struct __test_metadata *_metadata,
+			   struct _test_data_ioctl *self, int error, void *addr,
+			   size_t length, void *where)
+{
+	static const __u32 trackers[] = {
+		XBZRLE_TRACKER_AUTO, XBZRLE_TRACKER_PTE,
+	};
+	struct xbzrle_register out;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(trackers); i++) {
+		EXPECT_EQ(error, dev_register(self->fd, "a", addr, length, 0,
+					      trackers[i], &out));
+		EXPECT_EQ((uintptr_t)where, out.error_addr);
+	}
+}
 
 TEST_F(ioctl, register_unmapped)
 {
 	ASSERT_EQ(0, munmap(self->anon + 5 * UNIT, UNIT));
-	EXPECT_REFUSED(-EFAULT, self->anon, LENGTH, self->anon + 5 * UNIT);
+	expect_refused(_metadata, self, -EFAULT, self->anon, LENGTH, self->anon + 5 * UNIT);
 	ASSERT_EQ(0, munmap(self->anon, UNIT));
-	EXPECT_REFUSED(-EFAULT, self->anon, 2 * UNIT, self->anon);
+	expect_refused(_metadata, self, -EFAULT, self->anon, 2 * UNIT, self->anon);
 	EXPECT_EQ(0, dev_register(self->fd, "a", self->anon + UNIT, 4 * UNIT,
 				  0, XBZRLE_TRACKER_AUTO, NULL));
 }
@@ -592,7 +601,7 @@ TEST_F(ioctl, register_hugetlb)
 	if (p == MAP_FAILED)
 		SKIP(return, "no huge page to be had");
 	p[0] = 1;
-	EXPECT_REFUSED(-EOPNOTSUPP, p, HUGE_SIZE, p);
+	expect_refused(_metadata, self, -EOPNOTSUPP, p, HUGE_SIZE, p);
 	munmap(p, HUGE_SIZE);
 	mm_write_file("/proc/sys/vm/nr_hugepages", "0");
 }
@@ -613,7 +622,7 @@ TEST_F(ioctl, register_pfnmap)
 	fclose(f);
 	if (!vvar)
 		SKIP(return, "no vvar mapping");
-	EXPECT_REFUSED(-EOPNOTSUPP, vvar, UNIT, vvar);
+	expect_refused(_metadata, self, -EOPNOTSUPP, vvar, UNIT, vvar);
 }
 
 TEST_F(ioctl, register_file_private)
@@ -624,9 +633,9 @@ TEST_F(ioctl, register_file_private)
 	ASSERT_LE(0, file);
 	p = mmap(NULL, UNIT, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
 	ASSERT_NE(MAP_FAILED, p);
-	EXPECT_REFUSED(-EOPNOTSUPP, p, UNIT, p);
+	expect_refused(_metadata, self, -EOPNOTSUPP, p, UNIT, p);
 	p[0] = 1;
-	EXPECT_REFUSED(-EOPNOTSUPP, p, UNIT, p);
+	expect_refused(_metadata, self, -EOPNOTSUPP, p, UNIT, p);
 }
 
 /* The first mapping is fine and the second is not. */
@@ -637,12 +646,12 @@ TEST_F(ioctl, register_mixed)
 	p = mmap(self->anon + 8 * UNIT, 8 * UNIT, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_FIXED, open("/proc/self/exe", O_RDONLY), 0);
 	ASSERT_NE(MAP_FAILED, p);
-	EXPECT_REFUSED(-EOPNOTSUPP, self->anon, LENGTH, p);
+	expect_refused(_metadata, self, -EOPNOTSUPP, self->anon, LENGTH, p);
 }
 
 TEST_F(ioctl, register_owned_memory)
 {
-	EXPECT_REFUSED(-EOPNOTSUPP, self->mem, LENGTH, self->mem);
+	expect_refused(_metadata, self, -EOPNOTSUPP, self->mem, LENGTH, self->mem);
 }
 
 TEST_F(ioctl, register_dead_process)

@@ -54,7 +54,7 @@ void *mm_anon_huge(size_t length)
 	return p + head;
 }
 
-static uint64_t pagemap(const void *addr)
+static uint64_t pagemap_entry(const void *addr)
 {
 	long page = sysconf(_SC_PAGESIZE);
 	uint64_t entry = 0;
@@ -77,7 +77,7 @@ static uint64_t pagemap(const void *addr)
  */
 bool mm_populated(const void *addr)
 {
-	return pagemap(addr) & (3ULL << 62);
+	return pagemap_entry(addr) & (3ULL << 62);
 }
 
 /**
@@ -88,7 +88,7 @@ bool mm_populated(const void *addr)
  */
 bool mm_swapped(const void *addr)
 {
-	return pagemap(addr) & (1ULL << 62);
+	return pagemap_entry(addr) & (1ULL << 62);
 }
 
 /* Copies the smaps line of the mapping at @addr that begins with @key. */

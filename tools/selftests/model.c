@@ -31,8 +31,7 @@ static uint64_t be(const unsigned char *p, unsigned int bytes)
 	return v;
 }
 
-static int __attribute__((format(printf, 2, 3)))
-broken(struct model *m, const char *fmt, ...)
+static int broken(struct model *m, const char *fmt, ...)
 {
 	va_list ap;
 	int n;
@@ -285,28 +284,34 @@ static int parse_record(struct model *m, const unsigned char *p, size_t len)
 	return head + body;
 }
 
-static int parse(struct model *m, const unsigned char *p, size_t len)
+/* A round begins, or the setup section before one. */
+static int parse_between(struct model *m, const unsigned char *p, size_t len)
 {
 	uint64_t word;
 
+	if (len < 8)
+		return NEED_MORE;
+	memset(&m->round, 0, sizeof(m->round));
+	word = be(p, 8);
+	if ((word & WORD_FLAGS) == WORD_MEM_SIZE) {
+		m->setup_left = word & ~(uint64_t)WORD_FLAGS;
+		m->setups++;
+		m->state = MODEL_SETUP;
+		return 8;
+	}
+	if (!m->setups)
+		return broken(m, "stream without a setup section");
+	m->state = MODEL_ROUND_FIRST;
+	return parse_record(m, p, len);
+}
+
+static int parse(struct model *m, const unsigned char *p, size_t len)
+{
 	switch (m->state) {
+	case MODEL_BETWEEN:
+		return parse_between(m, p, len);
 	case MODEL_SETUP:
 		return parse_setup(m, p, len);
-	case MODEL_BETWEEN:
-		if (len < 8)
-			return NEED_MORE;
-		memset(&m->round, 0, sizeof(m->round));
-		word = be(p, 8);
-		if ((word & WORD_FLAGS) == WORD_MEM_SIZE) {
-			m->setup_left = word & ~(uint64_t)WORD_FLAGS;
-			m->setups++;
-			m->state = MODEL_SETUP;
-			return 8;
-		}
-		if (!m->setups)
-			return broken(m, "stream without a setup section");
-		m->state = MODEL_ROUND_FIRST;
-		/* fall through */
 	default:
 		return parse_record(m, p, len);
 	}

@@ -94,7 +94,7 @@ TEST_F(owned, reads_are_no_writes)
 	unsigned int i, sum = 0;
 
 	for (i = 0; i < LENGTH; i += 64)
-		sum += *(volatile unsigned char *)(self->mem + i);
+		sum += __atomic_load_n(self->mem + i, __ATOMIC_RELAXED);
 	EXPECT_LT(0, sum);
 	EXPECT_ROUND(0);
 }
@@ -105,7 +105,8 @@ TEST_F(owned, unchanged_pages_send_nothing)
 	unsigned int i;
 
 	for (i = 0; i < PAGES; i++)
-		*(volatile unsigned char *)(self->mem + i * UNIT) = i + 1;
+		__atomic_store_n(self->mem + i * UNIT, i + 1,
+				 __ATOMIC_RELAXED);
 	EXPECT_ROUND(PAGES);
 	EXPECT_EQ(8, self->model->round.bytes);
 	ASSERT_EQ(0, dev_stats(self->fd, &s));
