@@ -79,10 +79,13 @@ static void *talk(void *argument)
 		client->wrong += answer != client->model[at];
 	}
 	/* Not only what was asked for at random has arrived. */
-	for (at = 0; at < KEYS && !client->wrong; at++)
-		client->wrong += ask(client->socket, KV_GET,
-				     client->first_key + at, 0, &answer) ||
-			answer != client->model[at];
+	for (at = 0; at < KEYS && !client->wrong; at++) {
+		if (client->model[at])
+			client->wrong += ask(client->socket, KV_GET,
+					     client->first_key + at, 0,
+					     &answer) ||
+				answer != client->model[at];
+	}
 	return NULL;
 }
 
@@ -92,6 +95,7 @@ int main(int argc, char **argv)
 	uint64_t before, after, answers = 0, wrong = 0;
 	int i, control;
 
+	setlinebuf(stdout);
 	if (argc != 2)
 		errx(2, "usage: kvcheck PATH");
 	control = open_socket(argv[1]);
