@@ -39,9 +39,7 @@ static uint64_t answer(const struct kv_request *request)
 		table[request->key % KV_KEYS] = request->value;
 	if (request->op == KV_HANDOVER)
 		handover_asked = true;
-	if (request->op >= KV_PID)
-		return getpid();
-	return table[request->key % KV_KEYS];
+	return request->op >= KV_PID ? (uint64_t)getpid() : table[request->key % KV_KEYS];
 }
 
 static void serve(int timeout)

@@ -1,0 +1,135 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+# The sender against running processes; prints TAP. Needs the module: run it in
+# the VM, with xbzrle and tool_writer in PATH.
+work=$(mktemp -d)
+cd "$work" || exit 1
+count=0
+failed=0
+
+# result STATUS NAME
+result() {
+	count=$((count + 1))
+	if [ "$1" -eq 0 ]; then
+		echo "ok $count - $2"
+		return
+	fi
+	failed=1
+	echo "not ok $count - $2"
+	sed 's/^/# /' send.log recv.log 2>/dev/null
+}
+
+# target HOW: sets target
+target() {
+	tool_writer "$1" &
+	target=$!
+	sleep 0.3
+}
+
+# receive DIR: sets receiver
+receive() {
+	rm -f socket recv.log
+	xbzrle recv --output "$1" unix:socket >recv.log 2>&1 &
+	receiver=$!
+	while [ ! -S socket ] && kill -0 $receiver 2>/dev/null; do
+		sleep 0.1
+	done
+}
+
+# goes_on: the target runs and is not stopped
+goes_on() {
+	grep -q '^State:.[RS]' "/proc/$target/status"
+}
+
+transfers() {
+	for how in steady grow unmap; do
+		target $how
+		receive $how
+		xbzrle send --pid $target --max-rounds 8 --max-downtime 1 \
+			--bandwidth 4M unix:socket >send.log 2>&1
+		sent=$?
+		wait $receiver
+		result $((sent || $?)) "a process ($how) arrives, digests agree"
+		goes_on
+		result $? "a process ($how) goes on"
+		kill $target
+	done
+	set -- grow/heap*.img
+	[ $# -gt 1 ]
+	result $? "a heap that grows gets more regions"
+}
+
+# ends_badly NAME PATTERN: the sender failed, says so, and did no harm
+ends_badly() {
+	[ $sent -eq 1 ] && grep -q "$2" send.log
+	result $? "$1 is told"
+	goes_on
+	result $? "the process goes on after: $1"
+}
+
+troubles() {
+	target steady
+	receive killed
+	xbzrle send --pid $target --bandwidth 1M unix:socket >send.log 2>&1 &
+	sender=$!
+	sleep 1
+	kill -9 $receiver
+	wait $sender
+	sent=$?
+	ends_badly "a receiver that is killed" 'the peer is gone'
+
+	mkdir small
+	mount -t tmpfs -o size=2M none small
+	receive small/dir
+	xbzrle send --pid $target unix:socket >send.log 2>&1
+	sent=$?
+	wait $receiver
+	umount small
+	ends_badly "a receiver's full disk" 'No space left'
+
+	xbzrle send --pid $target --bandwidth 1M file:file >send.log 2>&1 &
+	sender=$!
+	sleep 1
+	kill -INT $sender
+	wait $sender
+	sent=$?
+	ends_badly "an interrupt" 'ended by'
+
+	xbzrle send --pid $target --map heap --bandwidth 1M file:file \
+		>send.log 2>&1 &
+	sender=$!
+	sleep 1
+	kill -9 $target
+	wait $sender
+	sent=$?
+	[ $sent -eq 1 ]
+	result $? "a target that is killed is told"
+}
+
+ends() {
+	target steady
+	xbzrle send -q --pid $target --then stop file:stopped >send.log 2>&1
+	result $? "send --then stop"
+	grep -q '^State:.T' /proc/$target/status
+	result $? "the process is stopped"
+	xbzrle send -q --pid $target file:again >send.log 2>&1
+	grep -q '^State:.T' /proc/$target/status
+	result $? "a process that was stopped before stays so"
+	kill -CONT $target
+	xbzrle send -q --pid $target --then kill file:dead >send.log 2>&1
+	result $? "send --then kill"
+	wait $target
+	[ $? -eq 137 ]
+	result $? "the process is killed"
+	for file in stopped again dead; do
+		xbzrle recv --output $file.d file:$file >recv.log 2>&1
+		result $? "a recorded transfer can be received: $file"
+	done
+}
+
+transfers
+troubles
+ends
+echo "1..$count"
+cd / && rm -rf "$work"
+exit $failed
