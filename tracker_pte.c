@@ -414,6 +414,19 @@ struct pte_walk {
 	bool read_only;
 };
 
+/*
+ * Punching a hole into a file raises its event when the page is unmapped and
+ * takes the page out of the file some time after that. A shared page that is
+ * not mapped is looked at in each round, lest that be missed.
+ */
+static void pte_found_unmapped(struct xbzrle_pte *pte, unsigned long start,
+			       unsigned long end)
+{
+	if (pte->shared)
+		xbzrle_region_found_sent(&pte->region, pte_unit(pte, start),
+					 (end - start) >> PAGE_SHIFT);
+}
+
 /* For each PTE of a populated page table, under the page-table lock. */
 static int pte_harvest_one(pte_t *ptep, unsigned long addr, void *data)
 {
@@ -424,8 +437,10 @@ static int pte_harvest_one(pte_t *ptep, unsigned long addr, void *data)
 	pte_t entry = *ptep;
 	bool found;
 
-	if (pte_none(entry))
+	if (pte_none(entry)) {
+		pte_found_unmapped(pte, addr, addr + PAGE_SIZE);
 		return 0;
+	}
 
 	/* An event since the set was taken may have hidden that it was writable. */
 	found = walk->read_only || !test_bit(unit, pte->armed) ||
@@ -461,8 +476,10 @@ static int pte_walk_range(struct pte_walk *walk, unsigned long start,
 
 	for (addr = start; addr < end; addr = next) {
 		pmd = pte_find_pmd(pte->mm, addr, end, &next);
-		if (!pmd)
+		if (!pmd) {
+			pte_found_unmapped(pte, addr, next);
 			continue;
+		}
 		if (pmd_is_huge(READ_ONCE(*pmd))) {
 			ret = pte_split_huge(pte, addr);
 			if (ret)
