@@ -687,6 +687,31 @@ TEST_F(pte, shared_memfd)
 	close(file);
 }
 
+/* The hole comes when the page is not mapped any more, and no event tells. */
+TEST_F(pte, hole_in_an_unmapped_page_of_a_memfd)
+{
+	int file = memfd_create("test", MFD_CLOEXEC);
+	unsigned char *mem;
+
+	ASSERT_LE(0, file);
+	ASSERT_EQ(0, ftruncate(file, LENGTH));
+	mem = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	memset(mem, 0x5a, 4 * UNIT);
+	ASSERT_EQ(0, dev_register(self->fd, "memfd", mem, LENGTH, 0,
+				  XBZRLE_TRACKER_PTE, NULL));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	ASSERT_EQ(0, madvise(mem, LENGTH, MADV_DONTNEED));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(0, sent(self->model));
+	ASSERT_EQ(0, fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			       UNIT, UNIT));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(1, sent(self->model));
+	EXPECT_EQ(-1, model_diff(self->model, "memfd", mem, 0, LENGTH));
+	close(file);
+}
+
 /* A secondary MMU writes where no page table entry tells. */
 TEST_F(pte, refused_beside_a_secondary_mmu)
 {
