@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "array.h"
 #include "endpoint.h"
 #include "signals.h"
 
@@ -329,7 +330,7 @@ static open_fn find_kind(const char **spec)
 
 	if (!strcmp(*spec, "-"))
 		return open_stdio;
-	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
 		length = strlen(kinds[i].prefix);
 		if (!strncmp(*spec, kinds[i].prefix, length)) {
 			*spec += length;
