@@ -198,7 +198,7 @@ static int open_unix(struct endpoint *end, const char *where, bool sending,
 
 	if (sending) {
 		if (connect(fd, (struct sockaddr *)&address, sizeof(address)))
-			goto fail;
+			goto close_fd;
 		use_socket(end, fd);
 		return 0;
 	}
@@ -208,13 +208,13 @@ static int open_unix(struct endpoint *end, const char *where, bool sending,
 	ret = bind(fd, (struct sockaddr *)&address, sizeof(address));
 	umask(mask);
 	if (ret || listen(fd, 1))
-		goto fail;
+		goto close_fd;
 	fprintf(stderr, "xbzrle: listening on unix:%s\n", where);
 	ret = accept_one(end, fd, err);
 	unlink(where);
 	return ret;
 
-fail:
+close_fd:
 	ret = xbzrle_fail(err, errno, 0, "cannot %s unix:%s: %s",
 			  sending ? "connect to" : "listen on", where,
 			  strerror(errno));

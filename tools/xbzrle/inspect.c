@@ -249,8 +249,7 @@ static const struct argp argp = {
 	.options = argp_options,
 	.parser = parse_option,
 	.args_doc = "FILE",
-	.doc = "Print what is in a recorded stream, with transport frames (as "
-		"send writes it) or without (as the device gives it).",
+	.doc = "Print what is in a recorded stream, with transport frames or without.",
 };
 
 /**
