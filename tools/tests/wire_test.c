@@ -11,6 +11,7 @@
 
 #include <xbzrle.h>
 
+#include "../xbzrle/array.h"
 #include "wire_build.h"
 
 #define UNIT	BUILD_UNIT
@@ -53,7 +54,7 @@ static const struct xbzrle_record good[] = {
 	{ .kind = XBZRLE_RECORD_EOS, .size = 8 },
 };
 
-#define GOOD_COUNT	(sizeof(good) / sizeof(good[0]))
+#define GOOD_COUNT	ARRAY_SIZE(good)
 
 static void assert_record(const struct xbzrle_record *got,
 			  const struct xbzrle_record *want, uint64_t position)
@@ -585,12 +586,12 @@ int main(void)
 		cmocka_unit_test(takes_the_longest_name),
 		cmocka_unit_test(stands_bit_flips),
 	};
-	struct CMUnitTest tests[sizeof(whole) / sizeof(whole[0]) +
-				sizeof(bad) / sizeof(bad[0])] = {};
-	char names[sizeof(bad) / sizeof(bad[0])][64];
+	struct CMUnitTest tests[ARRAY_SIZE(whole) +
+				ARRAY_SIZE(bad)] = {};
+	char names[ARRAY_SIZE(bad)][64];
 	size_t i, count = 0;
 
-	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
 		snprintf(names[i], sizeof(names[i]), "refuses: %s",
 			 bad[i].name);
 		tests[count++] = (struct CMUnitTest){
@@ -599,7 +600,7 @@ int main(void)
 			.initial_state = (void *)&bad[i],
 		};
 	}
-	for (i = 0; i < sizeof(whole) / sizeof(whole[0]); i++)
+	for (i = 0; i < ARRAY_SIZE(whole); i++)
 		tests[count++] = whole[i];
 	return cmocka_run_group_tests_name("wire", tests, NULL, NULL);
 }

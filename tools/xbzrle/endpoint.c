@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "array.h"
 #include "endpoint.h"
 #include "signals.h"
 
@@ -197,7 +198,7 @@ static int open_unix(struct endpoint *end, const char *where, bool sending,
 
 	if (sending) {
 		if (connect(fd, (struct sockaddr *)&address, sizeof(address)))
-			goto fail;
+			goto close_fd;
 		use_socket(end, fd);
 		return 0;
 	}
@@ -207,13 +208,13 @@ static int open_unix(struct endpoint *end, const char *where, bool sending,
 	ret = bind(fd, (struct sockaddr *)&address, sizeof(address));
 	umask(mask);
 	if (ret || listen(fd, 1))
-		goto fail;
+		goto close_fd;
 	fprintf(stderr, "xbzrle: listening on unix:%s\n", where);
 	ret = accept_one(end, fd, err);
 	unlink(where);
 	return ret;
 
-fail:
+close_fd:
 	ret = xbzrle_fail(err, errno, 0, "cannot %s unix:%s: %s",
 			  sending ? "connect to" : "listen on", where,
 			  strerror(errno));
@@ -329,7 +330,7 @@ static open_fn find_kind(const char **spec)
 
 	if (!strcmp(*spec, "-"))
 		return open_stdio;
-	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
 		length = strlen(kinds[i].prefix);
 		if (!strncmp(*spec, kinds[i].prefix, length)) {
 			*spec += length;

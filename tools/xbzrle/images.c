@@ -303,6 +303,28 @@ static int sync_images(const struct images *images, struct xbzrle_error *err)
 	return 0;
 }
 
+/* Writes the manifest, complete or not at all: 0 or a negative errno. */
+static int write_beside(const struct images *images, const json_t *manifest)
+{
+	int fd, ret = 0;
+
+	fd = openat(images->dir, MANIFEST_NEW,
+		    O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+		    0600);
+	if (fd < 0)
+		return -errno;
+	if (json_dumpfd(manifest, fd, JSON_INDENT(2)) ||
+	    write(fd, "\n", 1) != 1 || fsync(fd))
+		ret = -errno;
+	close(fd);
+	if (!ret &&
+	    renameat(images->dir, MANIFEST_NEW, images->dir, MANIFEST))
+		ret = -errno;
+	if (ret)
+		unlinkat(images->dir, MANIFEST_NEW, 0);
+	return ret;
+}
+
 /**
  * images_write_manifest() - declare the images complete
  * @images: verified images
@@ -316,31 +338,16 @@ static int sync_images(const struct images *images, struct xbzrle_error *err)
 int images_write_manifest(const struct images *images, const json_t *manifest,
 			  struct xbzrle_error *err)
 {
-	int fd, ret;
+	int ret;
 
 	ret = sync_images(images, err);
 	if (ret)
 		return ret;
-	fd = openat(images->dir, MANIFEST_NEW,
-		    O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-		    0600);
-	if (fd < 0)
-		goto fail;
-	if (json_dumpfd(manifest, fd, JSON_INDENT(2)) ||
-	    write(fd, "\n", 1) != 1 || fsync(fd)) {
-		ret = errno;
-		close(fd);
-		unlinkat(images->dir, MANIFEST_NEW, 0);
-		errno = ret;
-		goto fail;
-	}
-	close(fd);
-	if (renameat(images->dir, MANIFEST_NEW, images->dir, MANIFEST) ||
-	    fsync(images->dir))
-		goto fail;
+	ret = write_beside(images, manifest);
+	if (!ret && fsync(images->dir))
+		ret = -errno;
+	if (ret)
+		return xbzrle_fail(err, -ret, 0, "cannot write %s: %s",
+				   MANIFEST, strerror(-ret));
 	return 0;
-
-fail:
-	return xbzrle_fail(err, errno, 0, "cannot write %s: %s", MANIFEST,
-			   strerror(errno));
 }

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "array.h"
 #include "command.h"
 #include "units.h"
 
@@ -47,7 +48,7 @@ int info_main(int argc, char **argv)
 	printf("ABI version: %u\n", info.abi_version);
 	printf("unit: %u bytes\n", info.unit_size);
 	printf("features:");
-	for (i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(features); i++) {
 		if (info.features & features[i].bit)
 			printf(" %s", features[i].name);
 	}

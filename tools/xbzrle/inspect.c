@@ -147,10 +147,11 @@ static void print_text(const struct inspector *inspector)
 		printf("round %zu%s: %" PRIu64 " bytes: ", i + 1,
 		       tally->in_round && i + 1 == tally->round_count ?
 		       " (incomplete)" : "", round->bytes);
-		printf("zero %" PRIu64 ", page %" PRIu64 " (%" PRIu64 " bytes), delta %" PRIu64 " (%" PRIu64 " bytes)\n",
+		printf("zero %" PRIu64 ", page %" PRIu64 " (%" PRIu64 " bytes), ",
 		       round->zero.records, round->page.records,
-		       round->page.bytes, round->delta.records,
-		       round->delta.bytes);
+		       round->page.bytes);
+		printf("delta %" PRIu64 " (%" PRIu64 " bytes)\n",
+		       round->delta.records, round->delta.bytes);
 	}
 	print_runs("runs of equal bytes in deltas, by length:", tally->equal);
 	print_runs("runs of new bytes in deltas, by length:", tally->new);
@@ -164,15 +165,16 @@ static json_t *kind_json(const struct tally_kind *kind)
 
 static json_t *runs_json(const uint64_t *classes)
 {
-	json_t *runs = json_array();
+	json_t *runs = json_array(), *run;
 	unsigned int i;
 
 	for (i = 0; i < TALLY_CLASSES; i++) {
-		if (classes[i])
-			json_array_append_new(runs,
-				json_pack("{s:i, s:i, s:I}", "from", 1 << i,
-					  "to", (2 << i) - 1,
-					  "count", (json_int_t)classes[i]));
+		if (!classes[i])
+			continue;
+		run = json_pack("{s:i, s:i, s:I}", "from", 1 << i,
+				"to", (2 << i) - 1,
+				"count", (json_int_t)classes[i]);
+		json_array_append_new(runs, run);
 	}
 	return runs;
 }
@@ -180,24 +182,26 @@ static json_t *runs_json(const uint64_t *classes)
 static int print_json(const struct inspector *inspector)
 {
 	const struct tally *tally = &inspector->tally;
-	json_t *regions = json_array(), *rounds = json_array(), *all;
+	json_t *regions = json_array(), *rounds = json_array();
 	const struct tally_round *round;
+	json_t *item, *all;
 	size_t i;
 	int ret;
 
-	for (i = 0; i < tally->region_count; i++)
-		json_array_append_new(regions,
-			json_pack("{s:s, s:I}", "name", tally->regions[i].name,
-				  "length",
-				  (json_int_t)tally->regions[i].length));
+	for (i = 0; i < tally->region_count; i++) {
+		item = json_pack("{s:s, s:I}", "name", tally->regions[i].name,
+				 "length",
+				 (json_int_t)tally->regions[i].length);
+		json_array_append_new(regions, item);
+	}
 	for (i = 0; i < tally->round_count; i++) {
 		round = &tally->rounds[i];
-		json_array_append_new(rounds,
-			json_pack("{s:I, s:o, s:o, s:o}",
-				  "bytes", (json_int_t)round->bytes,
-				  "zero", kind_json(&round->zero),
-				  "page", kind_json(&round->page),
-				  "delta", kind_json(&round->delta)));
+		item = json_pack("{s:I, s:o, s:o, s:o}",
+				 "bytes", (json_int_t)round->bytes,
+				 "zero", kind_json(&round->zero),
+				 "page", kind_json(&round->page),
+				 "delta", kind_json(&round->delta));
+		json_array_append_new(rounds, item);
 	}
 	all = json_pack("{s:b, s:I, s:I, s:I, s:o, s:o, s:o, s:o}",
 			"framed", inspector->framed,
@@ -245,7 +249,7 @@ static const struct argp argp = {
 	.options = argp_options,
 	.parser = parse_option,
 	.args_doc = "FILE",
-	.doc = "Print what is in a recorded stream, with transport frames (as send writes it) or without (as the device gives it).",
+	.doc = "Print what is in a recorded stream, with transport frames or without.",
 };
 
 /**

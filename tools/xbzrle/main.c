@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "array.h"
 #include "command.h"
 #include "signals.h"
 
@@ -19,7 +20,7 @@ static const struct command {
 	{ "info", info_main, "print what the loaded module can do" },
 };
 
-#define COMMAND_COUNT	(sizeof(commands) / sizeof(commands[0]))
+#define COMMAND_COUNT	ARRAY_SIZE(commands)
 
 static void usage(FILE *to)
 {

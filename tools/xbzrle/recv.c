@@ -144,7 +144,8 @@ static int take_round(struct receiver *receiver, const struct frame *frame,
 	if (round.round != receiver->rounds ||
 	    round.position != xbzrle_wire_position(receiver->wire))
 		return xbzrle_fail(err, EBADMSG, 0,
-				   "the sender is in round %" PRIu64 " at byte %" PRIu64 ", here it is round %" PRIu64 " at byte %" PRIu64,
+				   "the sender ended round %" PRIu64 " at byte %" PRIu64
+				   ", the receiver round %" PRIu64 " at byte %" PRIu64,
 				   round.round, round.position,
 				   receiver->rounds,
 				   xbzrle_wire_position(receiver->wire));
@@ -274,7 +275,7 @@ static int receive(struct receiver *receiver, struct xbzrle_error *err)
 		ret = frame_receive(&receiver->link, &frame, err);
 		if (!ret)
 			return xbzrle_fail(err, EPIPE, 0,
-					   "the sender is gone: the stream ends after %" PRIu64 " rounds, before its end",
+					   "the sender is gone after %" PRIu64 " rounds",
 					   receiver->rounds);
 		if (ret > 0)
 			ret = take_frame(receiver, &frame, err);

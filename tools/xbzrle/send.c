@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array.h"
 #include "bucket.h"
 #include "command.h"
 #include "digest.h"
@@ -156,12 +157,12 @@ static int await_ack(struct sender *sender, const struct xbzrle_sync *sync,
 	if (ack.round != sync->round ||
 	    ack.position != sender->progress.total_bytes)
 		return xbzrle_fail(err, EBADMSG, 0,
-				   "the receiver acknowledges round %" PRIu64 " instead of %" PRIu64,
+				   "an ACK of round %" PRIu64 " instead of %" PRIu64,
 				   ack.round, (uint64_t)sync->round);
 	return 0;
 }
 
-/* One round, from its SYNC to its acknowledgement; @seconds is what it took. */
+/* One round, from its SYNC to its ACK; @seconds is what it took. */
 static int run_round(struct sender *sender, unsigned int flags,
 		     double *seconds, struct xbzrle_error *err)
 {
@@ -434,7 +435,7 @@ static int parse_then(const char *text, enum target_then *then)
 	};
 	size_t i;
 
-	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(words); i++) {
 		if (!strcmp(text, words[i])) {
 			*then = i;
 			return 0;
