@@ -2,8 +2,12 @@
 /* Owned memory: every way of writing it is seen, exactly and by page. */
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <sys/uio.h>
+
+#include <linux/userfaultfd.h>
 
 #include "device.h"
 #include "mm.h"
@@ -608,6 +612,69 @@ TEST_F(owned, kernel_writes_through_the_mapping)
 	EXPECT_ROUND(0);
 	close(pipefd[1]);
 	close(pipefd[0]);
+}
+
+struct late_writer {
+	unsigned char *from;
+	unsigned char *to;
+	ssize_t written;
+};
+
+static void *write_late(void *arg)
+{
+	struct late_writer *w = arg;
+	struct iovec from = { w->from, UNIT }, to = { w->to, UNIT };
+
+	w->written = process_vm_writev(getpid(), &from, 1, &to, 1, 0);
+	return NULL;
+}
+
+/*
+ * The kernel has the page pinned, waits for what to write there, and writes it
+ * rounds later without another fault.
+ */
+TEST_F(owned, pinned_page_is_written_late)
+{
+	struct late_writer w = { .to = self->mem + 12 * UNIT };
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_copy copy = { .len = UNIT };
+	unsigned char *content = mm_anon(UNIT);
+	struct uffd_msg msg;
+	struct xbzrle_sync s;
+	pthread_t thread;
+	unsigned int i;
+	int uffd;
+
+	w.from = mm_anon(UNIT);
+	ASSERT_NE(NULL, w.from);
+	ASSERT_NE(NULL, content);
+	memset(content, 0xbe, UNIT);
+	uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+	if (uffd < 0)
+		SKIP(return, "no userfaultfd");
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_API, &api));
+	reg.range.start = (uintptr_t)w.from;
+	reg.range.len = UNIT;
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &reg));
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, write_late, &w));
+	ASSERT_EQ(sizeof(msg), read(uffd, &msg, sizeof(msg)));
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
+		EXPECT_EQ(1, s.dirty_pages);
+		ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+		EXPECT_EQ(8, self->model->round.bytes);
+	}
+	copy.dst = (uintptr_t)w.from;
+	copy.src = (uintptr_t)content;
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_COPY, &copy));
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(UNIT, w.written);
+	EXPECT_EQ(0xbe, w.to[0]);
+	EXPECT_ROUND(1);
+	EXPECT_ROUND(0);
+	close(uffd);
 }
 
 struct direct_reader {

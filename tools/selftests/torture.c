@@ -59,9 +59,11 @@ static const struct config configs[] = {
 	{ "owned", { OWNED }, 1, 1, 256, 256 },
 	{ "owned, small cache", { OWNED }, 1, 3, 512, 128 },
 	{ "owned, huge pages", { OWNED }, 1, 1, 1024, 1024, true },
+	{ "owned, few pages", { OWNED }, 1, 1, 8, 8 },
 	{ "pte", { PRIVATE }, 1, 1, 256, 256 },
 	{ "pte, small cache", { PRIVATE }, 1, 3, 512, 128 },
 	{ "pte, huge pages", { PRIVATE }, 1, 1, 1024, 1024, true },
+	{ "pte, few pages", { PRIVATE }, 1, 1, 8, 8 },
 	{ "pte, shared memory", { SHARED }, 1, 2, 256, 512 },
 	{ "owned and pte, no cache", { OWNED, PRIVATE }, 2, 4, 256, 0 },
 };
@@ -166,7 +168,7 @@ static void *write_on(void *arg)
 		for (i = 0; i < 32; i++)
 			write_once(some_region(&state), &state);
 		pthread_rwlock_unlock(&world.gate);
-		if (!below(&state, 8))
+		if (!below(&state, 64))
 			usleep(below(&state, 2000));
 	}
 	return NULL;
