@@ -416,9 +416,7 @@ int xbzrle_session_set_cache(struct xbzrle_cmd *cmd)
 	return 0;
 }
 
-/* Harvest every region. On error *failed is the one that ended. */
-static int harvest_all(struct xbzrle_session *session, bool full,
-		       struct xbzrle_region **failed)
+static int harvest_all(struct xbzrle_session *session, bool full)
 {
 	struct xbzrle_region *region;
 	unsigned long id;
@@ -426,8 +424,23 @@ static int harvest_all(struct xbzrle_session *session, bool full,
 
 	xa_for_each(&session->regions, id, region) {
 		ret = xbzrle_region_harvest(region, full);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/* Name a region that has ended, if there is one, and return its errno. */
+static int find_ended(struct xbzrle_session *session, struct xbzrle_sync *sync)
+{
+	struct xbzrle_region *region;
+	unsigned long id;
+	int ret;
+
+	xa_for_each(&session->regions, id, region) {
+		ret = region->ops->check(region, &sync->error_addr);
 		if (ret) {
-			*failed = region;
+			sync->error_region = region->id;
 			return ret;
 		}
 	}
@@ -453,19 +466,21 @@ static int sync_locked(struct xbzrle_cmd *cmd)
 	struct xbzrle_stream *stream = &session->stream;
 	struct xbzrle_sync *sync = cmd->cmd;
 	bool full = sync->flags & XBZRLE_SYNC_FULL;
-	struct xbzrle_region *failed;
 	int ret;
 
 	lockdep_assert_held(&session->lock);
+	/* Also while a round is read: read() cannot say which region it was. */
+	ret = find_ended(session, sync);
+	if (ret)
+		return respond_error(cmd, ret);
 	if (stream->active || (session->finished && !full))
 		return -EBUSY;
 	if (!session->nr_regions)
 		return -EINVAL;
 
-	ret = harvest_all(session, full, &failed);
+	ret = harvest_all(session, full);
 	if (ret) {
-		failed->ops->check(failed, &sync->error_addr);
-		sync->error_region = failed->id;
+		find_ended(session, sync);
 		return respond_error(cmd, ret);
 	}
 	if (full || setup_is_due(session)) {

@@ -12,12 +12,8 @@ arguments=()
 [ "${1-table}" = table ] || arguments=("$1")
 
 "$top/tools/deps" bench
-eval "$("$top/tools/vm/kernel")"
-mkdir -p "$build/bench/module"
-cp -ru "$top"/*.[ch] "$top/Kbuild" "$top/include" "$top/compat" \
-	"$build/bench/module"
-make -sC "$KDIR" M="$build/bench/module" modules >&2
+module=$("$top/tools/vm/module")
 make -sC "$here" BUILD="$build" >&2
 exec "$top/tools/vm/run" --quiet --icount --timeout 900 \
-	--module "$build/bench/module/xbzrle.ko" \
+	--module "$module" \
 	--program "$build/bench/round" -- round "${arguments[@]}"
