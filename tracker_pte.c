@@ -646,7 +646,7 @@ static long pte_get_shared(struct xbzrle_pte *pte, unsigned long addr,
 	pgoff_t index = vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT);
 	struct page *page;
 
-	page = xbzrle_file_page_get(vma->vm_file, index);
+	page = xbzrle_file_page_get(vma->vm_file->f_mapping, index);
 	if (IS_ERR(page))
 		return PTR_ERR(page);
 	pages[0] = page;
