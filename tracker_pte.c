@@ -40,7 +40,7 @@
 
 /* Address space walked under one hold of mmap_lock, with one TLB flush. */
 #define PTE_CHUNK	(256UL << 20)
-/* Units taken from the dirty set under one hold of a spinlock. */
+/* Units of the dirty set looked at in one go. */
 #define PTE_TAKE_MAX	(1UL << 16)
 /* Looks at a page that is neither readable nor a hole, until it is given up. */
 #define PTE_GUP_TRIES	100
@@ -266,9 +266,11 @@ static void pte_note_dirty(struct xbzrle_pte *pte)
 	unsigned long first, nr;
 
 	for (first = 0; (nr = xbzrle_dirty_next(&pte->region.dirty, &first,
-						ULONG_MAX));
-	     first += nr)
+						PTE_TAKE_MAX));
+	     first += nr) {
 		xbzrle_region_found(&pte->region, first, nr);
+		cond_resched();
+	}
 }
 
 /* 0 if the VMA is of the region's kind. */
