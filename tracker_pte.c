@@ -442,9 +442,15 @@ static int pte_harvest_one(pte_t *ptep, unsigned long addr, void *data)
 		return 0;
 	}
 
-	/* Only what is being sent can have been written by a holder. */
-	if (pte_present(entry) && !is_zero_pfn(pte_pfn(entry)) &&
-	    xbzrle_region_page_held(pte_page(entry), 0)) {
+	/*
+	 * Only what is being sent can have been written by a holder. Who holds
+	 * a page that is on its way to swap or to another place cannot be told
+	 * here: it is looked at again when it is mapped.
+	 */
+	if (!pte_present(entry)) {
+		xbzrle_dirty_add(&region->dirty, unit);
+	} else if (!is_zero_pfn(pte_pfn(entry)) &&
+		   xbzrle_region_page_held(pte_page(entry), 0)) {
 		xbzrle_dirty_add(&region->dirty, unit);
 		region->nr_held++;
 	}
