@@ -4,6 +4,7 @@
 #include <linux/bitops.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
+#include <linux/sched.h>
 
 #include <xbzrle/dirty_set.h>
 
@@ -233,7 +234,7 @@ unsigned long xbzrle_dirty_next(const struct xbzrle_dirty_set *set,
  * xbzrle_dirty_count() - how many units are in the set
  * @set: the set
  *
- * Context: any, one at a time.
+ * Context: may sleep; one at a time.
  * Return: the number; units that are added meanwhile may count or not.
  */
 unsigned long xbzrle_dirty_count(const struct xbzrle_dirty_set *set)
@@ -243,6 +244,7 @@ unsigned long xbzrle_dirty_count(const struct xbzrle_dirty_set *set)
 	while ((nr = xbzrle_dirty_next(set, &first, ULONG_MAX))) {
 		count += nr;
 		first += nr;
+		cond_resched();
 	}
 	return count;
 }

@@ -67,9 +67,11 @@ static void freq_halve(struct xbzrle_cache *cache)
 	unsigned long index, i;
 	u64 *leaf;
 
-	xa_for_each(&cache->freq, index, leaf)
+	xa_for_each(&cache->freq, index, leaf) {
 		for (i = 0; i < XBZRLE_CACHE_FREQ_LEAF / sizeof(*leaf); i++)
 			leaf[i] = leaf[i] >> 1 & 0x7f7f7f7f7f7f7f7fULL;
+		cond_resched();
+	}
 }
 
 /* A step of a linear congruential generator; its high bits are the better. */
@@ -184,7 +186,7 @@ void xbzrle_cache_resize(struct xbzrle_cache *cache, u64 bytes)
  * xbzrle_cache_begin_round() - let old accesses count for less
  * @cache: the cache
  *
- * Context: owner's lock.
+ * Context: may sleep; owner's lock.
  */
 void xbzrle_cache_begin_round(struct xbzrle_cache *cache)
 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <linux/bitmap.h>
 #include <linux/mm.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 
 #include "compat/compat.h"
@@ -88,7 +89,7 @@ void xbzrle_region_found(struct xbzrle_region *region, unsigned long first,
  *
  * Like xbzrle_region_found() for those that are not zero at the receiver.
  *
- * Context: session's lock.
+ * Context: may sleep; session's lock.
  */
 void xbzrle_region_found_sent(struct xbzrle_region *region,
 			      unsigned long first, unsigned long nr)
@@ -101,6 +102,7 @@ void xbzrle_region_found_sent(struct xbzrle_region *region,
 			return;
 		run_end = find_next_zero_bit(region->sent, end, first);
 		xbzrle_region_found(region, first, run_end - first);
+		cond_resched();
 	}
 }
 

@@ -639,7 +639,9 @@ void xbzrle_session_show(struct xbzrle_session *session, struct seq_file *m)
 	struct xbzrle_region *region;
 	unsigned long id;
 
-	mutex_lock(&session->lock);
+	/* A read() holds it while its buffer's fault is served, by whomever. */
+	if (mutex_lock_interruptible(&session->lock))
+		return;
 	seq_printf(m, "round:\t%llu\n", session->round);
 	seq_printf(m, "reading:\t%d\n", session->stream.active);
 	seq_printf(m, "cache:\t%u of %u pages\n", session->stream.cache.used,

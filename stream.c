@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <linux/highmem.h>
 #include <linux/mm.h>
+#include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -121,7 +122,7 @@ int xbzrle_stream_prepare_setup(struct xbzrle_stream *stream)
  * @stream: the stream
  * @sync: out: dirty_pages, based_pages, expected_bytes
  *
- * Context: session's lock.
+ * Context: may sleep; session's lock.
  */
 void xbzrle_stream_estimate(struct xbzrle_stream *stream,
 			    struct xbzrle_sync *sync)
@@ -141,6 +142,7 @@ void xbzrle_stream_estimate(struct xbzrle_stream *stream,
 			entry = xa_load(&stream->cache.entries,
 					xbzrle_cache_key(id, unit));
 			based += entry && !xa_is_value(entry);
+			cond_resched();
 		}
 	}
 	sync->dirty_pages = dirty;

@@ -290,7 +290,7 @@ static long owned_get(struct xbzrle_region *region, unsigned long unit,
 	unsigned int i;
 
 	for (i = 0; i < nr; i++) {
-		page = xbzrle_file_page_get(owned->shmem, unit + i);
+		page = xbzrle_file_page_get(owned->shmem->f_mapping, unit + i);
 		if (IS_ERR(page))
 			return i ?: PTR_ERR(page);
 		pages[i] = page;

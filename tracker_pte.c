@@ -40,7 +40,7 @@
 
 /* Address space walked under one hold of mmap_lock, with one TLB flush. */
 #define PTE_CHUNK	(256UL << 20)
-/* Units taken from the dirty set under one hold of a spinlock. */
+/* Units of the dirty set looked at in one go. */
 #define PTE_TAKE_MAX	(1UL << 16)
 /* Looks at a page that is neither readable nor a hole, until it is given up. */
 #define PTE_GUP_TRIES	100
@@ -268,9 +268,11 @@ static void pte_note_dirty(struct xbzrle_pte *pte)
 	unsigned long first, nr;
 
 	for (first = 0; (nr = xbzrle_dirty_next(&pte->region.dirty, &first,
-						ULONG_MAX));
-	     first += nr)
+						PTE_TAKE_MAX));
+	     first += nr) {
 		xbzrle_region_found(&pte->region, first, nr);
+		cond_resched();
+	}
 }
 
 /* 0 if the VMA is of the region's kind. */
@@ -457,9 +459,15 @@ static int pte_harvest_one(pte_t *ptep, unsigned long addr, void *data)
 		return 0;
 	}
 
-	/* Only what is being sent can have been written by a holder. */
-	if (pte_present(entry) && !is_zero_pfn(pte_pfn(entry)) &&
-	    xbzrle_region_page_held(pte_page(entry), 0)) {
+	/*
+	 * Only what is being sent can have been written by a holder. Who holds
+	 * a page that is on its way to swap or to another place cannot be told
+	 * here: it is looked at again when it is mapped.
+	 */
+	if (!pte_present(entry)) {
+		xbzrle_dirty_add(&region->dirty, unit);
+	} else if (!is_zero_pfn(pte_pfn(entry)) &&
+		   xbzrle_region_page_held(pte_page(entry), 0)) {
 		xbzrle_dirty_add(&region->dirty, unit);
 		region->nr_held++;
 	}
@@ -665,7 +673,7 @@ static long pte_get_shared(struct xbzrle_pte *pte, unsigned long addr,
 	pgoff_t index = vma->vm_pgoff + ((addr - vma->vm_start) >> PAGE_SHIFT);
 	struct page *page;
 
-	page = xbzrle_file_page_get(vma->vm_file, index);
+	page = xbzrle_file_page_get(vma->vm_file->f_mapping, index);
 	if (IS_ERR(page))
 		return PTR_ERR(page);
 	pages[0] = page;

@@ -5,9 +5,9 @@
 
 #include <linux/types.h>
 
-struct file;
+struct address_space;
 struct page;
 
-struct page *xbzrle_file_page_get(struct file *file, pgoff_t index);
+struct page *xbzrle_file_page_get(struct address_space *mapping, pgoff_t index);
 
 #endif /* _XBZRLE_FILE_PAGE_H */
