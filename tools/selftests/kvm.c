@@ -210,10 +210,13 @@ TEST_F(kvm, guest_writes_are_seen)
 		EXPECT_LE((LENGTH - DATA) / STRIDE - 1, s.dirty_pages);
 		ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
 		EXPECT_SAME();
-		/* Nobody writes: nothing is dirty. */
-		ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
-		EXPECT_EQ(0, s.dirty_pages);
-		ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+		/*
+		 * Nobody writes, so nothing is sent. A page may count as dirty:
+		 * KVM marks what it maps as accessed, and the kernel holds such
+		 * pages in batches for a while.
+		 */
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_EQ(8, self->model->round.bytes);
 	}
 	EXPECT_LT(0, self->model->all.xbzrle);
 }
