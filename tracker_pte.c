@@ -41,7 +41,7 @@
 /* Address space walked under one hold of mmap_lock, with one TLB flush. */
 #define PTE_CHUNK	(256UL << 20)
 /* Units of the dirty set looked at in one go. */
-#define PTE_TAKE_MAX	(1UL << 16)
+#define PTE_TAKE_MAX	BIT(16)
 /* Looks at a page that is neither readable nor a hole, until it is given up. */
 #define PTE_GUP_TRIES	100
 /* Memory whose faults are not ours to judge. */
@@ -416,19 +416,6 @@ struct pte_walk {
 	bool read_only;
 };
 
-/*
- * Punching a hole into a file raises its event when the page is unmapped and
- * takes the page out of the file some time after that. A shared page that is
- * not mapped is looked at in each round, lest that be missed.
- */
-static void pte_found_unmapped(struct xbzrle_pte *pte, unsigned long start,
-			       unsigned long end)
-{
-	if (pte->shared)
-		xbzrle_region_found_sent(&pte->region, pte_unit(pte, start),
-					 (end - start) >> PAGE_SHIFT);
-}
-
 /* For each PTE of a populated page table, under the page-table lock. */
 static int pte_harvest_one(pte_t *ptep, unsigned long addr, void *data)
 {
@@ -440,7 +427,14 @@ static int pte_harvest_one(pte_t *ptep, unsigned long addr, void *data)
 	bool found;
 
 	if (pte_none(entry)) {
-		pte_found_unmapped(pte, addr, addr + PAGE_SIZE);
+		/*
+		 * Punching a hole into a file raises its event when the page is
+		 * unmapped, and takes the page out of the file some time after
+		 * that. A shared page that is not mapped is looked at in each
+		 * round, lest that be missed.
+		 */
+		if (pte->shared && test_bit(unit, region->sent))
+			xbzrle_region_found(region, unit, 1);
 		return 0;
 	}
 
@@ -485,7 +479,12 @@ static int pte_walk_range(struct pte_walk *walk, unsigned long start,
 	for (addr = start; addr < end; addr = next) {
 		pmd = pte_find_pmd(pte->mm, addr, end, &next);
 		if (!pmd) {
-			pte_found_unmapped(pte, addr, next);
+			/* As pte_harvest_one() does with a PTE that is none. */
+			if (pte->shared)
+				xbzrle_region_found_sent(&pte->region,
+							 pte_unit(pte, addr),
+							 (next - addr) >>
+							 PAGE_SHIFT);
 			continue;
 		}
 		if (pmd_is_huge(READ_ONCE(*pmd))) {

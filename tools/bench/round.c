@@ -195,16 +195,17 @@ static json_t *cost_json(const struct cost *cost)
 
 static json_t *kinds_json(void)
 {
-	json_t *list = json_array();
+	json_t *list = json_array(), *row;
 	struct cost owned, pte;
 	int i;
 
 	for (i = 0; i < NR_KINDS; i++) {
 		owned = kind_cost(&kinds[i], make_owned);
 		pte = kind_cost(&kinds[i], make_registered);
-		json_array_append_new(list, json_pack("{s:s, s:o, s:o}",
-			"kind", kinds[i].name, "owned", cost_json(&owned),
-			"pte", cost_json(&pte)));
+		row = json_pack("{s:s, s:o, s:o}", "kind", kinds[i].name,
+				"owned", cost_json(&owned),
+				"pte", cost_json(&pte));
+		json_array_append_new(list, row);
 	}
 	return list;
 }
@@ -212,7 +213,7 @@ static json_t *kinds_json(void)
 static json_t *harvest_json(void)
 {
 	static const uint64_t lengths[] = { 64 * MIB, 16384 * MIB };
-	json_t *list = json_array();
+	json_t *list = json_array(), *row;
 	double adjacent, spread;
 	int i;
 
@@ -220,9 +221,10 @@ static json_t *harvest_json(void)
 		adjacent = harvest_cost(lengths[i], PAGE_BYTES);
 		spread = harvest_cost(lengths[i], lengths[i] / HARVEST_PAGES /
 				      PAGE_BYTES * PAGE_BYTES);
-		json_array_append_new(list, json_pack("{s:I, s:f, s:f}",
-			"region_bytes", (json_int_t)lengths[i],
-			"adjacent", adjacent, "spread", spread));
+		row = json_pack("{s:I, s:f, s:f}", "region_bytes",
+				(json_int_t)lengths[i], "adjacent", adjacent,
+				"spread", spread);
+		json_array_append_new(list, row);
 	}
 	return list;
 }
