@@ -394,12 +394,11 @@ static int pte_split_huge(struct xbzrle_pte *pte, unsigned long addr)
 	struct page *page = NULL;
 	long nr;
 
+	/* Not FOLL_DUMP, which gives up on one that is migrating. */
 	nr = get_user_pages_remote(pte->mm, addr, 1,
-				   FOLL_SPLIT_PMD | FOLL_FORCE | FOLL_DUMP,
-				   &page, NULL);
+				   FOLL_SPLIT_PMD | FOLL_FORCE, &page, NULL);
 	if (nr == 1)
 		put_page(page);
-	/* The huge zero page is split too, although FOLL_DUMP refuses it. */
 	return nr == 1 || nr == -EFAULT ? 0 : nr;
 }
 
