@@ -121,6 +121,7 @@ void xbzrle_region_found_sent(struct xbzrle_region *region,
  */
 int xbzrle_region_harvest(struct xbzrle_region *region, bool full)
 {
+	unsigned long pending = region->nr_pending;
 	u64 held = region->nr_held;
 	int ret;
 
@@ -128,7 +129,7 @@ int xbzrle_region_harvest(struct xbzrle_region *region, bool full)
 		xbzrle_region_found_sent(region, 0, region->nr_units);
 	ret = region->ops->harvest(region);
 	region->nr_pending = xbzrle_dirty_count(&region->pending);
-	region->nr_harvested += region->nr_pending;
+	region->nr_harvested += region->nr_pending - pending;
 	trace_xbzrle_harvest(region->id, region->ops->tracker,
 			     region->nr_pending, region->nr_held - held);
 	return ret;

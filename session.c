@@ -31,6 +31,7 @@ struct xbzrle_session *xbzrle_session_open(void)
 	mutex_init(&session->lock);
 	xa_init_flags(&session->regions, XA_FLAGS_ALLOC1 | XA_FLAGS_ACCOUNT);
 	init_waitqueue_head(&session->watch.wait);
+	INIT_LIST_HEAD(&session->dropped);
 	session->next_id = 1;
 	ret = xbzrle_stream_init(&session->stream, &session->regions);
 	if (ret) {
@@ -38,6 +39,38 @@ struct xbzrle_session *xbzrle_session_open(void)
 		return ERR_PTR(ret);
 	}
 	return session;
+}
+
+/*
+ * Remember the name of a region that goes, if the receiver knows it: another
+ * region of that name would not be told what is zero there by now.
+ */
+static int retire_name(struct xbzrle_session *session,
+		       const struct xbzrle_region *region)
+{
+	struct xbzrle_name *name;
+
+	if (!region->announced)
+		return 0;
+	name = kmalloc(struct_size(name, name, region->name_len),
+		       GFP_KERNEL_ACCOUNT);
+	if (!name)
+		return -ENOMEM;
+	name->len = region->name_len;
+	memcpy(name->name, region->name, region->name_len);
+	list_add(&name->link, &session->dropped);
+	return 0;
+}
+
+/* The next receiver knows nothing. */
+static void free_names(struct xbzrle_session *session)
+{
+	struct xbzrle_name *name, *next;
+
+	list_for_each_entry_safe(name, next, &session->dropped, link) {
+		list_del(&name->link);
+		kfree(name);
+	}
 }
 
 /**
@@ -54,6 +87,7 @@ void xbzrle_session_close(struct xbzrle_session *session)
 	xa_for_each(&session->regions, id, region)
 		region->ops->release(region);
 	xa_destroy(&session->regions);
+	free_names(session);
 	xbzrle_stream_destroy(&session->stream);
 	kvfree(session);
 }
@@ -126,10 +160,14 @@ static bool name_taken(struct xbzrle_session *session, const char *name,
 		       u32 len)
 {
 	struct xbzrle_region *region;
+	struct xbzrle_name *dropped;
 	unsigned long id;
 
 	xa_for_each(&session->regions, id, region)
 		if (region->name_len == len && !memcmp(region->name, name, len))
+			return true;
+	list_for_each_entry(dropped, &session->dropped, link)
+		if (dropped->len == len && !memcmp(dropped->name, name, len))
 			return true;
 	return false;
 }
@@ -366,7 +404,7 @@ static void count_region(struct xbzrle_stats *stats,
  * @cmd: struct xbzrle_unregister
  *
  * Context: may sleep.
- * Return: 0, -EINVAL.
+ * Return: 0, -EINVAL, -ENOMEM.
  */
 int xbzrle_session_unregister(struct xbzrle_cmd *cmd)
 {
@@ -380,15 +418,17 @@ int xbzrle_session_unregister(struct xbzrle_cmd *cmd)
 	ret = lock_session(session);
 	if (ret)
 		return ret;
-	region = xa_erase(&session->regions, unreg->region_id);
-	if (region) {
+	region = xa_load(&session->regions, unreg->region_id);
+	ret = region ? retire_name(session, region) : -EINVAL;
+	if (!ret) {
+		xa_erase(&session->regions, unreg->region_id);
 		session->nr_regions--;
 		count_region(&session->stream.stats, region);
 		xbzrle_stream_forget(&session->stream, region);
 		region->ops->release(region);
 	}
 	mutex_unlock(&session->lock);
-	return region ? 0 : -EINVAL;
+	return ret;
 }
 
 /**
@@ -497,6 +537,8 @@ static int sync_locked(struct xbzrle_cmd *cmd)
 	ret = respond(cmd);
 	if (ret)
 		return ret;
+	if (full)
+		free_names(session);
 	session->round++;
 	session->finished = sync->flags & XBZRLE_SYNC_FINAL;
 	xbzrle_stream_start(stream, session->finished);

@@ -20,6 +20,7 @@
 #ifndef _XBZRLE_SESSION_H
 #define _XBZRLE_SESSION_H
 
+#include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/poll.h>
 #include <linux/types.h>
@@ -37,11 +38,25 @@ struct seq_file;
 #define XBZRLE_MAX_CACHE	BIT_ULL(42)
 
 /**
+ * struct xbzrle_name - a name that is not free
+ * @link: in xbzrle_session.dropped
+ * @len: bytes in @name
+ * @name: the name
+ */
+struct xbzrle_name {
+	struct list_head link;
+	u32 len;
+	char name[];
+};
+
+/**
  * struct xbzrle_session - one open of the device
  * @lock: see the lock order above
  * @regions: id to region
  * @next_id: where the search for a free id begins; ids are not reused soon
  * @nr_regions: regions in @regions
+ * @dropped: struct xbzrle_name of regions that the receiver knows and that are
+ *	gone; it still has their content under these names
  * @stream: the round being read, and the bases
  * @round: number of the last round
  * @finished: that was a FINAL one
@@ -52,6 +67,7 @@ struct xbzrle_session {
 	struct xarray regions;
 	u32 next_id;
 	u32 nr_regions;
+	struct list_head dropped;
 	struct xbzrle_stream stream;
 	u64 round;
 	bool finished;

@@ -843,6 +843,26 @@ TEST_F(ioctl, sync_numbers_rounds)
 	}
 }
 
+/* The receiver keeps what it has under a name until it is told all anew. */
+TEST_F(ioctl, dropped_name_is_free_after_a_full_round)
+{
+	struct model *fresh = model_new();
+	uint32_t id;
+
+	ASSERT_LE(0, dev_create(self->fd, "other", LENGTH, &id));
+	/* No round has told the receiver of it yet. */
+	ASSERT_EQ(0, dev_unregister(self->fd, id));
+	ASSERT_LE(0, dev_create(self->fd, "other", LENGTH, &id));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	ASSERT_EQ(0, dev_unregister(self->fd, id));
+	EXPECT_EQ(-EBUSY, dev_create(self->fd, "other", LENGTH, &id));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(-EBUSY, dev_create(self->fd, "other", LENGTH, &id));
+	ASSERT_EQ(0, dev_round(self->fd, fresh, XBZRLE_SYNC_FULL));
+	EXPECT_LE(0, dev_create(self->fd, "other", LENGTH, &id));
+	model_free(fresh);
+}
+
 TEST_F(ioctl, final_round)
 {
 	struct xbzrle_stats s;

@@ -78,6 +78,13 @@ troubles() {
 	sent=$?
 	ends_badly "a receiver that is killed" 'the peer is gone'
 
+	receive stalled
+	kill -STOP $receiver
+	xbzrle send --pid $target --patience 2 unix:socket >send.log 2>&1
+	sent=$?
+	kill -9 $receiver
+	ends_badly "a receiver that does not move" 'not moved for 2 s'
+
 	mkdir small
 	mount -t tmpfs -o size=2M none small
 	receive small/dir

@@ -136,15 +136,18 @@ int frame_send(struct frame_link *link, enum frame_type type, uint32_t length,
 	memcpy(link->out_buffer, &header, sizeof(header));
 
 	while (done < size) {
+		signals_wait_for_peer(link->patience);
 		written = write(link->out, link->out_buffer + done,
 				size - done);
 		if (written < 0 && errno != EINTR)
 			return write_failed(link, errno, err);
+		if (written > 0) {
+			signals_peer_moved();
+			done += written;
+		}
 		ret = signals_check(err);
 		if (ret)
 			return ret;
-		if (written > 0)
-			done += written;
 	}
 	link->next_out++;
 	return 0;
@@ -162,6 +165,7 @@ static int read_all(struct frame_link *link, uint8_t *to, size_t size,
 	link->ahead += done;
 	link->ahead_length -= done;
 	while (done < size) {
+		signals_wait_for_peer(link->patience);
 		got = read(link->in, to + done, size - done);
 		if (!got && !done)
 			return 0;
@@ -172,11 +176,13 @@ static int read_all(struct frame_link *link, uint8_t *to, size_t size,
 			return xbzrle_fail(err, errno, 0,
 					   "the peer is gone: %s",
 					   strerror(errno));
+		if (got > 0) {
+			signals_peer_moved();
+			done += got;
+		}
 		ret = signals_check(err);
 		if (ret)
 			return ret;
-		if (got > 0)
-			done += got;
 	}
 	return 1;
 }

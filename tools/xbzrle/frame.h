@@ -35,12 +35,14 @@ enum frame_type {
  * struct frame_link - frames over a pair of fds
  * @in: fd to read from, or -1
  * @out: fd to write to, or -1
+ * @patience: seconds the peer may take to read or write something, 0 for any
  * @ahead: bytes that were read from @in before the first frame was asked for
  * @ahead_length: how many are left of them
  */
 struct frame_link {
 	int in;
 	int out;
+	unsigned int patience;
 	const uint8_t *ahead;
 	size_t ahead_length;
 	uint32_t next_in;

@@ -36,6 +36,7 @@ struct options {
 	uint64_t max_downtime_ms;
 	uint64_t max_rounds;
 	uint64_t bandwidth;
+	uint64_t patience;
 	enum target_then then;
 	bool quiet;
 	const char *to;
@@ -370,6 +371,7 @@ static int run(const struct options *options, struct xbzrle_error *err)
 	ret = frame_link_init(&sender.link, end.in, end.out, err);
 	if (ret)
 		goto close_end;
+	sender.link.patience = options->patience;
 
 	sender.tracked.session = sender.session;
 	sender.tracked.target = &sender.target;
@@ -402,6 +404,7 @@ enum {
 	OPT_QUIET = 'q',
 	OPT_MAX_DOWNTIME = 256,
 	OPT_MAX_ROUNDS,
+	OPT_PATIENCE,
 	OPT_THEN,
 };
 
@@ -419,6 +422,9 @@ static const struct argp_option argp_options[] = {
 	  "Stop the process for round N in any case (default: 30)", 0 },
 	{ "bandwidth", OPT_BANDWIDTH, "RATE", 0,
 	  "Send at most so many bytes a second", 0 },
+	{ "patience", OPT_PATIENCE, "SECONDS", 0,
+	  "Give up on a receiver that neither reads nor answers for so long (default: 60; 0 never)",
+	  0 },
 	{ "then", OPT_THEN, "cont|stop|kill", 0,
 	  "What becomes of the process when all has arrived (default: cont)",
 	  0 },
@@ -486,6 +492,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		bad = units_parse_size(arg, &options->bandwidth) ||
 			!options->bandwidth;
 		break;
+	case OPT_PATIENCE:
+		bad = units_parse_number(arg, UINT32_MAX, &options->patience);
+		break;
 	case OPT_THEN:
 		bad = parse_then(arg, &options->then);
 		break;
@@ -533,6 +542,7 @@ int send_main(int argc, char **argv)
 		.cache = 64 << 20,
 		.max_downtime_ms = 300,
 		.max_rounds = 30,
+		.patience = 60,
 		.then = TARGET_CONT,
 	};
 	struct xbzrle_error err;

@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /*
  * SIGINT and SIGTERM end the tool through its error paths, which put a stopped
- * target back to work. The flag is the only state that a handler can reach.
+ * target back to work, and so does a peer that does not move for too long. The
+ * flag is the only state that a handler can reach.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "signals.h"
 
 static volatile sig_atomic_t caught;
+static unsigned int patience;
+static time_t patience_ends;
 
 static void on_signal(int number)
 {
@@ -38,14 +42,51 @@ void signals_catch(void)
 	sigaction(SIGPIPE, &ignored, NULL);
 }
 
+static time_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec;
+}
+
 /**
- * signals_check() - was the tool told to end?
+ * signals_wait_for_peer() - a call that waits for the peer follows
+ * @seconds: how long it may take, 0 for ever
+ *
+ * Called again, after EINTR say, it goes on with the time that is left.
+ * It returns EINTR when they are over, and signals_check() tells.
+ */
+void signals_wait_for_peer(unsigned int seconds)
+{
+	if (!seconds || patience)
+		return;
+	patience = seconds;
+	patience_ends = now() + seconds;
+	alarm(seconds);
+}
+
+/**
+ * signals_peer_moved() - the call has returned
+ */
+void signals_peer_moved(void)
+{
+	if (patience && !caught)
+		alarm(0);
+	patience = 0;
+}
+
+/**
+ * signals_check() - was the tool told to end, or is the peer asleep?
  * @err: set if so
  *
- * Return: 0, or -EINTR.
+ * Return: 0, -EINTR or -ETIMEDOUT.
  */
 int signals_check(struct xbzrle_error *err)
 {
+	if (!caught && patience && now() >= patience_ends)
+		return xbzrle_fail(err, ETIMEDOUT, 0,
+				   "the peer has not moved for %u s", patience);
 	if (!caught)
 		return 0;
 	return xbzrle_fail(err, EINTR, 0, "ended by %s",

@@ -5,6 +5,8 @@
 #include <xbzrle.h>
 
 void signals_catch(void);
+void signals_wait_for_peer(unsigned int seconds);
+void signals_peer_moved(void);
 int signals_check(struct xbzrle_error *err);
 
 #endif /* _XBZRLE_TOOL_SIGNALS_H */
