@@ -471,33 +471,30 @@ static int pte_walk_range(struct pte_walk *walk, unsigned long start,
 			  unsigned long end)
 {
 	struct xbzrle_pte *pte = walk->pte;
-	unsigned long addr, next;
+	unsigned long addr, next, unit, nr;
 	pmd_t *pmd;
 	int ret;
 
 	for (addr = start; addr < end; addr = next) {
 		pmd = pte_find_pmd(pte->mm, addr, end, &next);
-		if (!pmd) {
-			/* As pte_harvest_one() does with a PTE that is none. */
-			if (pte->shared)
-				xbzrle_region_found_sent(&pte->region,
-							 pte_unit(pte, addr),
-							 (next - addr) >>
-							 PAGE_SHIFT);
-			continue;
-		}
-		if (pmd_is_huge(READ_ONCE(*pmd))) {
+		unit = pte_unit(pte, addr);
+		nr = (next - addr) >> PAGE_SHIFT;
+		while (pmd && pmd_is_huge(READ_ONCE(*pmd))) {
 			ret = pte_split_huge(pte, addr);
 			if (ret)
 				return ret;
 			/* A shared one left no PTE that could tell. */
-			xbzrle_region_found(&pte->region, pte_unit(pte, addr),
-					    (next - addr) >> PAGE_SHIFT);
+			xbzrle_region_found(&pte->region, unit, nr);
+			if (fatal_signal_pending(current))
+				return -EINTR;
 			pmd = pte_find_pmd(pte->mm, addr, end, &next);
-			if (!pmd)
-				continue;
-			if (pmd_is_huge(READ_ONCE(*pmd)))
-				return -EAGAIN;
+		}
+		if (!pmd) {
+			/* As pte_harvest_one() does with a PTE that is none. */
+			if (pte->shared)
+				xbzrle_region_found_sent(&pte->region, unit,
+							 nr);
+			continue;
 		}
 		/*
 		 * The page table is there and stays: it goes only with its
