@@ -53,13 +53,13 @@ kunit:
 	@tools/kunit
 
 selftest:
-	tools/selftests/run-in-vm
+	@tools/selftests/run-in-vm
 
 torture:
-	tools/selftests/run-in-vm torture "$(SECONDS)" "$(SEED)"
+	@tools/selftests/run-in-vm torture "$(SECONDS)" "$(SEED)"
 
 bench:
-	tools/bench/run $(if $(JSON),--json)
+	@tools/bench/run $(if $(JSON),--json)
 
 clean:
 	if [ -d $(KDIR) ]; then $(MAKE) -C $(KDIR) M=$(CURDIR) clean; fi
