@@ -25,6 +25,9 @@ help:
 	@echo 'clean      what was built here; not the cache folder'
 
 module:
+	@[ -d $(KDIR) ] || { echo "no kernel headers in $(KDIR): install" \
+		"linux-headers-$$(uname -r), or name others with KDIR="; \
+		exit 1; } >&2
 	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
 
 tools: $(TOOLS:%=tool-%)
