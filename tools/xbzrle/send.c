@@ -343,6 +343,9 @@ static int transfer(struct sender *sender, struct xbzrle_error *err)
 	progress_end(&sender->progress);
 	if (!ret)
 		ret = await_verdict(sender, err);
+	/* Not later: the command of exec: may take its time to end. */
+	if (ret)
+		target_continue(&sender->target);
 	return ret;
 }
 
