@@ -209,7 +209,7 @@ files() {
 		find evil | sed 's/^/# /'
 		not_ok "a name cannot leave the folder"
 	fi
-	mkdir link
+	mkdir busy link
 	ln -s ../victim link/heap.img
 	run "$xbzrle" recv --output link file:good.bin
 	if [ "$status" = 1 ] && [ ! -e victim ]; then
@@ -217,6 +217,9 @@ files() {
 	else
 		not_ok "a link in the folder is not followed"
 	fi
+	run flock -n busy "$xbzrle" recv --output busy file:good.bin
+	expect 1 'another receiver writes into busy' \
+		"a folder that another recv uses is refused"
 	run "$xbzrle" recv --output dropped "exec:$sample dropped"
 	if [ "$status" = 0 ] && [ ! -e dropped/heap.img ]; then
 		ok "a dropped region's file goes"

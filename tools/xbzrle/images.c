@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,7 +29,8 @@
  * @path: directory; made if it is not there
  * @err: set on failure
  *
- * Return: 0 or a negative errno, -EEXIST if a received image is in it.
+ * Return: 0 or a negative errno, -EEXIST if a received image is in it, -EBUSY
+ * if another receiver uses it.
  */
 int images_open(struct images *images, const char *path,
 		struct xbzrle_error *err)
@@ -43,6 +45,12 @@ int images_open(struct images *images, const char *path,
 	if (images->dir < 0)
 		return xbzrle_fail(err, errno, 0, "cannot open %s: %s", path,
 				   strerror(errno));
+	/* Not all file systems have locks: only one that is taken counts. */
+	if (flock(images->dir, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) {
+		ret = xbzrle_fail(err, EBUSY, 0,
+				  "another receiver writes into %s", path);
+		goto close_dir;
+	}
 	if (faccessat(images->dir, MANIFEST, F_OK, 0)) {
 		if (errno == ENOENT)
 			return 0;
@@ -52,6 +60,8 @@ int images_open(struct images *images, const char *path,
 		ret = xbzrle_fail(err, EEXIST, 0,
 				  "%s holds a received image already", path);
 	}
+
+close_dir:
 	close(images->dir);
 	return ret;
 }
