@@ -271,6 +271,13 @@ inspects() {
 	expect 1 'cut short' "inspect tells a cut"
 	run "$xbzrle" inspect cut.bin
 	expect 1 'round 1 (incomplete)' "inspect shows what there is of it"
+	sed 's/heap/he\x1bp/g' raw.bin >steer.bin
+	run "$xbzrle" inspect steer.bin
+	expect 0 "region 'he?p'" "inspect prints nothing that steers a terminal"
+	status=0
+	"$xbzrle" inspect raw.bin >/dev/full 2>err || status=$?
+	expect 1 'cannot write: No space left' \
+		"inspect tells that its words are lost"
 	run "$xbzrle" inspect absent
 	expect 1 'cannot open absent' "inspect tells that there is no file"
 }

@@ -310,10 +310,7 @@ static int print_summary(const struct receiver *receiver,
 		       regions, units_bytes(bytes).text, receiver->rounds,
 		       units_bytes(xbzrle_wire_position(receiver->wire)).text);
 	}
-	if (fflush(stdout))
-		return xbzrle_fail(err, errno, 0, "cannot write: %s",
-				   strerror(errno));
-	return 0;
+	return command_flush(err);
 }
 
 /* Lets the sender know how it went, as far as it still listens. */
