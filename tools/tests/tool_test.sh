@@ -217,6 +217,11 @@ files() {
 	else
 		not_ok "a link in the folder is not followed"
 	fi
+	"$sample" many >many.bin
+	status=0
+	(ulimit -Sn 64; exec "$xbzrle" recv --output many file:many.bin) \
+		>out 2>err || status=$?
+	expect 0 '100 regions' "more regions than the soft limit of open files"
 	run flock -n busy "$xbzrle" recv --output busy file:good.bin
 	expect 1 'another receiver writes into busy' \
 		"a folder that another recv uses is refused"
