@@ -101,6 +101,9 @@ troubles() {
 	wait $sender
 	sent=$?
 	ends_badly "an interrupt" 'ended by'
+	xbzrle recv --output broken file:file >recv.log 2>&1
+	[ $? -eq 1 ] && grep -q 'the sender failed: ended by' recv.log
+	result $? "the receiver is told why the sender ended"
 
 	xbzrle send --pid $target --map heap --bandwidth 1M file:file \
 		>send.log 2>&1 &

@@ -345,9 +345,11 @@ static int transfer(struct sender *sender, struct xbzrle_error *err)
 	progress_end(&sender->progress);
 	if (!ret)
 		ret = await_verdict(sender, err);
-	/* Not later: the command of exec: may take its time to end. */
-	if (ret)
+	if (ret) {
+		/* Not later: the peer, or exec:'s command, may take its time. */
 		target_continue(&sender->target);
+		frame_send_error(&sender->link, err->message, NULL);
+	}
 	return ret;
 }
 
