@@ -222,6 +222,11 @@ files() {
 	(ulimit -Sn 64; exec "$xbzrle" recv --output many file:many.bin) \
 		>out 2>err || status=$?
 	expect 0 '100 regions' "more regions than the soft limit of open files"
+	if [ "$(find many -name '*.img' | wc -l)" = 100 ]; then
+		ok "names that are alike get a file each"
+	else
+		not_ok "names that are alike get a file each"
+	fi
 	run flock -n busy "$xbzrle" recv --output busy file:good.bin
 	expect 1 'another receiver writes into busy' \
 		"a folder that another recv uses is refused"

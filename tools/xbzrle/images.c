@@ -116,7 +116,6 @@ static void make_file_name(const struct images *images,
 			   struct images_region *region)
 {
 	char plain[FILE_NAME_PART + 1];
-	unsigned int again;
 	size_t i;
 
 	snprintf(plain, sizeof(plain), "%.*s", FILE_NAME_PART, region->name);
@@ -126,9 +125,10 @@ static void make_file_name(const struct images *images,
 			plain[i] = '_';
 	}
 	snprintf(region->file, sizeof(region->file), "%s.img", plain);
-	for (again = 2; file_taken(images, region->file); again++)
-		snprintf(region->file, sizeof(region->file), "%s~%u.img",
-			 plain, again);
+	/* No other has this number, so no peer can make us search for one. */
+	if (file_taken(images, region->file))
+		snprintf(region->file, sizeof(region->file), "%s~%zu.img",
+			 plain, images->count + 1);
 }
 
 /**
