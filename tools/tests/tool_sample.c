@@ -78,13 +78,13 @@ static void round_end(uint64_t number)
 	frame(ROUND);
 }
 
-static void digest(const char *name, bool wrong)
+static void digest(const char *name, size_t length, bool wrong)
 {
 	XXH128_canonical_t canonical;
 
-	XXH128_canonicalFromHash(&canonical, XXH3_128bits(memory, SIZE));
+	XXH128_canonicalFromHash(&canonical, XXH3_128bits(memory, length));
 	canonical.digest[3] ^= wrong;
-	build_be64(&payload, SIZE);
+	build_be64(&payload, length);
 	build_bytes(&payload, canonical.digest, sizeof(canonical.digest));
 	build_bytes(&payload, name, strlen(name));
 	frame(DIGEST);
@@ -121,6 +121,36 @@ static void second_round(const char *name)
 	build_zero(&stream, NULL, 2 * UNIT);
 	memset(memory + 2 * UNIT, 0, UNIT);
 	build_eos(&stream);
+}
+
+/* Names that differ, but only in what a file's name cannot have. */
+static const char *alike(unsigned int number)
+{
+	static char name[17];
+	int bit;
+
+	for (bit = 0; bit < 16; bit++)
+		name[bit] = number >> bit & 1 ? '/' : '_';
+	return name;
+}
+
+/* Regions of one page that was never touched. */
+static void many_regions(unsigned int count)
+{
+	unsigned int i;
+
+	hello(2);
+	build_setup(&stream, count * UNIT);
+	for (i = 0; i < count; i++) {
+		region(alike(i), UNIT);
+		build_block(&stream, alike(i), UNIT);
+	}
+	build_eos(&stream);
+	build_eos(&stream);
+	round_end(1);
+	for (i = 0; i < count; i++)
+		digest(alike(i), UNIT, false);
+	end(count);
 }
 
 static void build_transfer(const char *kind, uint64_t features)
@@ -161,7 +191,7 @@ static void build_transfer(const char *kind, uint64_t features)
 		return;
 	}
 	if (strcmp(kind, "nodigest"))
-		digest(name, !strcmp(kind, "wrongdigest"));
+		digest(name, SIZE, !strcmp(kind, "wrongdigest"));
 	end(strcmp(kind, "nodigest") ? 1 : 0);
 	if (!strcmp(kind, "flipped"))
 		out.bytes[out.length / 2] ^= 0x10;
@@ -256,6 +286,8 @@ int main(int argc, char **argv)
 		first_round("heap");
 		second_round("heap");
 		build_bytes(&out, stream.bytes, stream.length);
+	} else if (!strcmp(argv[1], "many")) {
+		many_regions(100);
 	} else {
 		build_transfer(argv[1], answers ? 3 : 2);
 	}

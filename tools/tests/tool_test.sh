@@ -209,7 +209,7 @@ files() {
 		find evil | sed 's/^/# /'
 		not_ok "a name cannot leave the folder"
 	fi
-	mkdir link
+	mkdir busy link
 	ln -s ../victim link/heap.img
 	run "$xbzrle" recv --output link file:good.bin
 	if [ "$status" = 1 ] && [ ! -e victim ]; then
@@ -217,6 +217,19 @@ files() {
 	else
 		not_ok "a link in the folder is not followed"
 	fi
+	"$sample" many >many.bin
+	status=0
+	(ulimit -Sn 64; exec "$xbzrle" recv --output many file:many.bin) \
+		>out 2>err || status=$?
+	expect 0 '100 regions' "more regions than the soft limit of open files"
+	if [ "$(find many -name '*.img' | wc -l)" = 100 ]; then
+		ok "names that are alike get a file each"
+	else
+		not_ok "names that are alike get a file each"
+	fi
+	run flock -n busy "$xbzrle" recv --output busy file:good.bin
+	expect 1 'another receiver writes into busy' \
+		"a folder that another recv uses is refused"
 	run "$xbzrle" recv --output dropped "exec:$sample dropped"
 	if [ "$status" = 0 ] && [ ! -e dropped/heap.img ]; then
 		ok "a dropped region's file goes"
@@ -268,6 +281,13 @@ inspects() {
 	expect 1 'cut short' "inspect tells a cut"
 	run "$xbzrle" inspect cut.bin
 	expect 1 'round 1 (incomplete)' "inspect shows what there is of it"
+	sed 's/heap/he\x1bp/g' raw.bin >steer.bin
+	run "$xbzrle" inspect steer.bin
+	expect 0 "region 'he?p'" "inspect prints nothing that steers a terminal"
+	status=0
+	"$xbzrle" inspect raw.bin >/dev/full 2>err || status=$?
+	expect 1 'cannot write: No space left' \
+		"inspect tells that its words are lost"
 	run "$xbzrle" inspect absent
 	expect 1 'cannot open absent' "inspect tells that there is no file"
 }

@@ -101,6 +101,9 @@ troubles() {
 	wait $sender
 	sent=$?
 	ends_badly "an interrupt" 'ended by'
+	xbzrle recv --output broken file:file >recv.log 2>&1
+	[ $? -eq 1 ] && grep -q 'the sender failed: ended by' recv.log
+	result $? "the receiver is told why the sender ended"
 
 	xbzrle send --pid $target --map heap --bandwidth 1M file:file \
 		>send.log 2>&1 &
@@ -134,7 +137,55 @@ ends() {
 	done
 }
 
+# range PATTERN: the first mapping of the target that has it, as START-END
+range() {
+	sed -n "/$1/{s/ .*//p;q;}" "/proc/$target/maps"
+}
+
+# regions DIR: the addresses and lengths that the manifest of DIR has
+regions() {
+	sed -n 's/.*"address": "\(.*\)",/\1/p; s/.*"length": \(.*\),/\1/p' \
+		"$1/manifest.json" | xargs
+}
+
+# selects DIR MAP WANT NAME: --map MAP sends the regions WANT and no others
+selects() {
+	xbzrle send -q --pid $target --map "$2" file:"$1.stream" >send.log 2>&1 &&
+		xbzrle recv --output "$1" file:"$1.stream" >recv.log 2>&1 &&
+		[ "$(regions "$1")" = "$3" ]
+	result $? "$4"
+}
+
+maps() {
+	target steady
+	all=$(range '\[stack\]')
+	selects name '[stack]' \
+		"0x${all%-*} $((0x${all#*-} - 0x${all%-*}))" "send --map NAME"
+	all=$(range '\[heap\]')
+	start=$((0x${all%-*}))
+	part=$(printf '%x-%x' $((start + 8192)) $((start + 20480)))
+	selects range "$part" "0x${part%-*} 12288" \
+		"send --map START-END, a part of a mapping"
+	start=$((0x${all#*-} - 4096))
+	part=$(printf '%x-%x' $start $((start + 8192)))
+	selects partly "$part" "0x${part%-*} 4096" \
+		"send --map START-END, of which a part is mapped"
+
+	for what in nosuch 1000-2000; do
+		xbzrle send --pid $target --map heap --map $what file:refused \
+			>send.log 2>&1
+		sent=$?
+		ends_badly "--map $what, which is not there" \
+			"has no memory '$what'"
+	done
+	xbzrle send --pid $target --map tool_writer file:refused >send.log 2>&1
+	sent=$?
+	ends_badly "--map of a file's memory" 'cannot be tracked'
+	kill $target
+}
+
 transfers
+maps
 troubles
 ends
 echo "1..$count"

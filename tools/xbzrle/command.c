@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "command.h"
 
@@ -24,20 +25,41 @@ int command_at_byte(int ret, struct xbzrle_error *err)
 }
 
 /**
+ * command_print() - print what may come from a peer
+ * @to: where to
+ * @text: one line; what does not print, and might steer a terminal, becomes ?
+ */
+void command_print(FILE *to, const char *text)
+{
+	const unsigned char *at;
+
+	for (at = (const unsigned char *)text; *at; at++)
+		fputc(*at < ' ' || *at == 0x7f ? '?' : *at, to);
+}
+
+/**
+ * command_flush() - see that what was printed is out
+ * @err: set on failure
+ *
+ * Return: 0 or a negative errno.
+ */
+int command_flush(struct xbzrle_error *err)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return 0;
+	return xbzrle_fail(err, errno, 0, "cannot write: %s", strerror(errno));
+}
+
+/**
  * command_failed() - tell an error
  * @err: error
- *
- * A message may quote what a peer sent, so only what prints is printed.
  *
  * Return: the exit status.
  */
 int command_failed(const struct xbzrle_error *err)
 {
-	const unsigned char *at;
-
 	fputs("xbzrle: ", stderr);
-	for (at = (const unsigned char *)err->message; *at; at++)
-		fputc(*at < ' ' || *at == 0x7f ? '?' : *at, stderr);
+	command_print(stderr, err->message);
 	fputc('\n', stderr);
 	return EXIT_FAILED;
 }

@@ -3,6 +3,8 @@
 #ifndef _XBZRLE_TOOL_COMMAND_H
 #define _XBZRLE_TOOL_COMMAND_H
 
+#include <stdio.h>
+
 #include <xbzrle.h>
 
 /* Exit status. */
@@ -19,6 +21,8 @@ int inspect_main(int argc, char **argv);
 int info_main(int argc, char **argv);
 
 int command_at_byte(int ret, struct xbzrle_error *err);
+void command_print(FILE *to, const char *text);
+int command_flush(struct xbzrle_error *err);
 int command_failed(const struct xbzrle_error *err);
 
 #endif /* _XBZRLE_TOOL_COMMAND_H */

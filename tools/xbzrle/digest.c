@@ -21,14 +21,19 @@
 
 static const uint8_t zeros[CHUNK];
 
-static void add_zeros(XXH3_state_t *state, uint64_t length)
+static int add_zeros(XXH3_state_t *state, uint64_t length,
+		     struct xbzrle_error *err)
 {
 	uint64_t some;
+	int ret = 0;
 
-	for (; length; length -= some) {
+	/* A hole may be far larger than memory, and a target waits stopped. */
+	for (; length && !ret; length -= some) {
 		some = length < CHUNK ? length : CHUNK;
 		XXH3_128bits_update(state, zeros, some);
+		ret = signals_check(err);
 	}
+	return ret;
 }
 
 static int add_bytes(XXH3_state_t *state, int fd, uint64_t from,
@@ -75,7 +80,7 @@ static int add_pages(XXH3_state_t *state, int mem, const uint64_t *pagemap,
 			ret = add_bytes(state, mem, addr + at * UNIT,
 					run * UNIT, buffer, err);
 		else
-			add_zeros(state, run * UNIT);
+			ret = add_zeros(state, run * UNIT, err);
 	}
 	return ret;
 }
@@ -205,8 +210,8 @@ int digest_file(int fd, uint64_t length, uint8_t *digest,
 		/* A file system that knows no holes answers with all of it. */
 		if (found < 0 && errno != ENXIO)
 			data = at;
-		add_zeros(state, data - at);
-		if (data == length)
+		ret = add_zeros(state, data - at, err);
+		if (ret || data == length)
 			break;
 		found = lseek(fd, data, SEEK_HOLE);
 		hole = found < 0 ? length : (uint64_t)found;

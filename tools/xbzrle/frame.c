@@ -135,6 +135,7 @@ int frame_send(struct frame_link *link, enum frame_type type, uint32_t length,
 	header.crc = htobe32(frame_crc(link->out_buffer, length));
 	memcpy(link->out_buffer, &header, sizeof(header));
 
+	link->cut = true;
 	while (done < size) {
 		signals_wait_for_peer(link->patience);
 		written = write(link->out, link->out_buffer + done,
@@ -145,10 +146,11 @@ int frame_send(struct frame_link *link, enum frame_type type, uint32_t length,
 			signals_peer_moved();
 			done += written;
 		}
-		ret = signals_check(err);
+		ret = done < size ? signals_check(err) : 0;
 		if (ret)
 			return ret;
 	}
+	link->cut = false;
 	link->next_out++;
 	return 0;
 }

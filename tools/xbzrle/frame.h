@@ -38,6 +38,7 @@ enum frame_type {
  * @patience: seconds the peer may take to read or write something, 0 for any
  * @ahead: bytes that were read from @in before the first frame was asked for
  * @ahead_length: how many are left of them
+ * @cut: a frame was begun and could not be finished; no other can follow
  */
 struct frame_link {
 	int in;
@@ -45,6 +46,7 @@ struct frame_link {
 	unsigned int patience;
 	const uint8_t *ahead;
 	size_t ahead_length;
+	bool cut;
 	uint32_t next_in;
 	uint32_t next_out;
 	uint8_t *in_buffer;

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,7 +29,8 @@
  * @path: directory; made if it is not there
  * @err: set on failure
  *
- * Return: 0 or a negative errno, -EEXIST if a received image is in it.
+ * Return: 0 or a negative errno, -EEXIST if a received image is in it, -EBUSY
+ * if another receiver uses it.
  */
 int images_open(struct images *images, const char *path,
 		struct xbzrle_error *err)
@@ -43,6 +45,12 @@ int images_open(struct images *images, const char *path,
 	if (images->dir < 0)
 		return xbzrle_fail(err, errno, 0, "cannot open %s: %s", path,
 				   strerror(errno));
+	/* Not all file systems have locks: only one that is taken counts. */
+	if (flock(images->dir, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) {
+		ret = xbzrle_fail(err, EBUSY, 0,
+				  "another receiver writes into %s", path);
+		goto close_dir;
+	}
 	if (faccessat(images->dir, MANIFEST, F_OK, 0)) {
 		if (errno == ENOENT)
 			return 0;
@@ -52,6 +60,8 @@ int images_open(struct images *images, const char *path,
 		ret = xbzrle_fail(err, EEXIST, 0,
 				  "%s holds a received image already", path);
 	}
+
+close_dir:
 	close(images->dir);
 	return ret;
 }
@@ -106,7 +116,6 @@ static void make_file_name(const struct images *images,
 			   struct images_region *region)
 {
 	char plain[FILE_NAME_PART + 1];
-	unsigned int again;
 	size_t i;
 
 	snprintf(plain, sizeof(plain), "%.*s", FILE_NAME_PART, region->name);
@@ -116,9 +125,10 @@ static void make_file_name(const struct images *images,
 			plain[i] = '_';
 	}
 	snprintf(region->file, sizeof(region->file), "%s.img", plain);
-	for (again = 2; file_taken(images, region->file); again++)
-		snprintf(region->file, sizeof(region->file), "%s~%u.img",
-			 plain, again);
+	/* No other has this number, so no peer can make us search for one. */
+	if (file_taken(images, region->file))
+		snprintf(region->file, sizeof(region->file), "%s~%zu.img",
+			 plain, images->count + 1);
 }
 
 /**

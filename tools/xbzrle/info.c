@@ -57,5 +57,5 @@ int info_main(int argc, char **argv)
 	printf("longest region: %s\n",
 	       units_bytes(info.max_region_length).text);
 	printf("largest cache: %s\n", units_bytes(info.max_cache).text);
-	return EXIT_DONE;
+	return command_flush(&err) ? command_failed(&err) : EXIT_DONE;
 }

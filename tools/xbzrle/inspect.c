@@ -139,9 +139,11 @@ static void print_text(const struct inspector *inspector)
 		printf("transport: none\n");
 	printf("stream: %" PRIu64 " bytes, %" PRIu64 " of them setup\n",
 	       xbzrle_wire_position(inspector->wire), tally->setup_bytes);
-	for (i = 0; i < tally->region_count; i++)
-		printf("region '%s': %" PRIu64 " bytes\n",
-		       tally->regions[i].name, tally->regions[i].length);
+	for (i = 0; i < tally->region_count; i++) {
+		fputs("region '", stdout);
+		command_print(stdout, tally->regions[i].name);
+		printf("': %" PRIu64 " bytes\n", tally->regions[i].length);
+	}
 	for (i = 0; i < tally->round_count; i++) {
 		round = &tally->rounds[i];
 		printf("round %zu%s: %" PRIu64 " bytes: ", i + 1,
@@ -179,14 +181,13 @@ static json_t *runs_json(const uint64_t *classes)
 	return runs;
 }
 
-static int print_json(const struct inspector *inspector)
+static void print_json(const struct inspector *inspector)
 {
 	const struct tally *tally = &inspector->tally;
 	json_t *regions = json_array(), *rounds = json_array();
 	const struct tally_round *round;
 	json_t *item, *all;
 	size_t i;
-	int ret;
 
 	for (i = 0; i < tally->region_count; i++) {
 		item = json_pack("{s:s, s:I}", "name", tally->regions[i].name,
@@ -212,10 +213,9 @@ static int print_json(const struct inspector *inspector)
 			"regions", regions, "rounds", rounds,
 			"equal_runs", runs_json(tally->equal),
 			"new_runs", runs_json(tally->new));
-	ret = json_dumpf(all, stdout, JSON_INDENT(2));
+	json_dumpf(all, stdout, JSON_INDENT(2));
 	putchar('\n');
 	json_decref(all);
-	return ret;
 }
 
 static const struct argp_option argp_options[] = {
@@ -285,8 +285,10 @@ int inspect_main(int argc, char **argv)
 	/* What could be read is shown, also if it ends badly. */
 	if (!options.json)
 		print_text(&inspector);
-	else if (print_json(&inspector) && !ret)
-		ret = xbzrle_fail(&err, EIO, 0, "cannot print JSON");
+	else
+		print_json(&inspector);
+	if (!ret)
+		ret = command_flush(&err);
 
 	tally_release(&inspector.tally);
 	xbzrle_wire_free(inspector.wire);

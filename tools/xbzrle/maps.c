@@ -27,7 +27,7 @@ int maps_parse(const char *text, struct maps_wish *wish)
 {
 	int used = 0;
 
-	*wish = (struct maps_wish){ .kind = MAPS_NAME, .name = text };
+	*wish = (struct maps_wish){ .kind = MAPS_NAME, .text = text };
 	if (!strcmp(text, "heap")) {
 		wish->kind = MAPS_HEAP;
 	} else if (!strcmp(text, "anon")) {
@@ -79,8 +79,8 @@ static bool wanted(const struct maps_wish *wish, const struct mapping *mapping,
 	case MAPS_ANON:
 		return is_anon(mapping);
 	case MAPS_NAME:
-		return !strcmp(mapping->name, wish->name) ||
-			(slash && !strcmp(slash + 1, wish->name));
+		return !strcmp(mapping->name, wish->text) ||
+			(slash && !strcmp(slash + 1, wish->text));
 	default:
 		if (range->start < wish->start)
 			range->start = wish->start;
@@ -104,10 +104,11 @@ static int add_range(struct maps_range **ranges, size_t *count,
 }
 
 static int select_mapping(const struct mapping *mapping,
-			  const struct maps_wish *wishes, size_t wish_count,
+			  struct maps_wish *wishes, size_t wish_count,
 			  struct maps_range **ranges, size_t *range_count)
 {
 	struct maps_range range;
+	bool taken = false;
 	size_t i;
 
 	for (i = 0; i < wish_count; i++) {
@@ -118,11 +119,13 @@ static int select_mapping(const struct mapping *mapping,
 		};
 		if (!wanted(&wishes[i], mapping, &range))
 			continue;
+		wishes[i].found = true;
+		if (taken)
+			continue;
 		if (add_range(ranges, range_count, &range))
 			return -ENOMEM;
 		/* Only ranges can want another part of the same mapping. */
-		if (wishes[i].kind != MAPS_RANGE)
-			break;
+		taken = wishes[i].kind != MAPS_RANGE;
 	}
 	return 0;
 }
@@ -130,7 +133,7 @@ static int select_mapping(const struct mapping *mapping,
 /**
  * maps_select() - find what is meant in the process as it is now
  * @pid: process
- * @wishes: what the user wants
+ * @wishes: what the user wants; marked as found, if they are
  * @wish_count: how many; a mapping that several want is taken once
  * @ranges: set; to be freed by the caller. Ranges of --map START-END that
  *	overlap are not merged.
@@ -139,7 +142,7 @@ static int select_mapping(const struct mapping *mapping,
  *
  * Return: 0 or a negative errno, -ESRCH if there is no such process.
  */
-int maps_select(pid_t pid, const struct maps_wish *wishes, size_t wish_count,
+int maps_select(pid_t pid, struct maps_wish *wishes, size_t wish_count,
 		struct maps_range **ranges, size_t *range_count,
 		struct xbzrle_error *err)
 {
@@ -164,12 +167,17 @@ int maps_select(pid_t pid, const struct maps_wish *wishes, size_t wish_count,
 			ret = select_mapping(&mapping, wishes, wish_count,
 					     ranges, range_count);
 	}
+	/* A map that breaks off would pass for one with less in it. */
+	if (!ret && ferror(maps))
+		ret = -EIO;
 	free(line);
 	fclose(maps);
 	if (ret) {
 		free(*ranges);
 		*ranges = NULL;
-		return xbzrle_fail(err, ENOMEM, 0, "no memory");
+		return xbzrle_fail(err, -ret, 0,
+				   "cannot read the memory map of process %d: %s",
+				   pid, strerror(-ret));
 	}
 	return 0;
 }

@@ -16,11 +16,19 @@ enum maps_kind {
 	MAPS_RANGE,		/* addresses */
 };
 
-/* What the user wants of a process. */
+/**
+ * struct maps_wish - what the user wants of a process
+ * @kind: enum maps_kind
+ * @text: the user's word, a name for MAPS_NAME
+ * @start: first address of MAPS_RANGE
+ * @end: address after the last
+ * @found: there was some of it in the map
+ */
 struct maps_wish {
 	enum maps_kind kind;
-	const char *name;
+	const char *text;
 	uint64_t start, end;
+	bool found;
 };
 
 /* What there is of it. */
@@ -30,7 +38,7 @@ struct maps_range {
 };
 
 int maps_parse(const char *text, struct maps_wish *wish);
-int maps_select(pid_t pid, const struct maps_wish *wishes, size_t wish_count,
+int maps_select(pid_t pid, struct maps_wish *wishes, size_t wish_count,
 		struct maps_range **ranges, size_t *range_count,
 		struct xbzrle_error *err);
 

@@ -358,5 +358,7 @@ int frame_get_verdict(const struct frame *frame, bool *agree,
 int frame_send_error(struct frame_link *link, const char *text,
 		     struct xbzrle_error *err)
 {
+	if (link->cut)
+		return xbzrle_fail(err, EPIPE, 0, "a frame was cut short");
 	return send_text(link, FRAME_ERROR, frame_room(link), text, err);
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "command.h"
 #include "endpoint.h"
@@ -310,10 +311,7 @@ static int print_summary(const struct receiver *receiver,
 		       regions, units_bytes(bytes).text, receiver->rounds,
 		       units_bytes(xbzrle_wire_position(receiver->wire)).text);
 	}
-	if (fflush(stdout))
-		return xbzrle_fail(err, errno, 0, "cannot write: %s",
-				   strerror(errno));
-	return 0;
+	return command_flush(err);
 }
 
 /* Lets the sender know how it went, as far as it still listens. */
@@ -330,6 +328,17 @@ static void answer(struct receiver *receiver, int ret,
 		frame_send_verdict(link, false, err->message, NULL);
 	else if (!frame_send_error(link, err->message, NULL))
 		frame_drain(link);
+}
+
+/* Each region keeps a file open; the usual soft limit is far below theirs. */
+static void allow_many_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 static int run(const struct options *options, struct xbzrle_error *err)
@@ -357,6 +366,7 @@ static int run(const struct options *options, struct xbzrle_error *err)
 	if (ret)
 		goto close_end;
 
+	allow_many_files();
 	ret = receive(&receiver, err);
 	if (ret)
 		xbzrle_image_abort(receiver.image, NULL);

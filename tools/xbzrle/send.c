@@ -97,6 +97,11 @@ static int end_in_round(struct sender *sender, struct xbzrle_error *err)
 	ret = xbzrle_sync(sender->session, 0, &sync, &reason);
 	if (ret != -EFAULT && ret != -EOPNOTSUPP)
 		return -err->code;
+	/* No round follows that could bring what is there now. */
+	if (sender->progress.final)
+		return xbzrle_fail(err, -ret, 0,
+				   "process %d changed its memory map while it was stopped: %s",
+				   sender->target.pid, reason.message);
 	return tracked_end(&sender->tracked, reason.region, err);
 }
 
@@ -246,9 +251,6 @@ static int run_stopped(struct sender *sender, struct xbzrle_error *err)
 	if (ret)
 		return ret;
 	progress_round_done(&sender->progress, -1);
-	ret = tracked_tell_drops(&sender->tracked, &sender->link, err);
-	if (ret)
-		return ret;
 
 	digest_start = progress_now();
 	ret = send_digests(sender, err);
@@ -343,6 +345,11 @@ static int transfer(struct sender *sender, struct xbzrle_error *err)
 	progress_end(&sender->progress);
 	if (!ret)
 		ret = await_verdict(sender, err);
+	if (ret) {
+		/* Not later: the peer, or exec:'s command, may take its time. */
+		target_continue(&sender->target);
+		frame_send_error(&sender->link, err->message, NULL);
+	}
 	return ret;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /*
- * SIGINT and SIGTERM end the tool through its error paths, which put a stopped
- * target back to work, and so does a peer that does not move for too long. The
- * flag is the only state that a handler can reach.
+ * SIGINT, SIGQUIT, SIGTERM and SIGHUP end the tool through its error paths,
+ * which put a stopped target back to work, and so does a peer that does not
+ * move for too long. The flag is the only state that a handler can reach.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -36,6 +36,7 @@ void signals_catch(void)
 	const struct sigaction ignored = { .sa_handler = SIG_IGN };
 
 	sigaction(SIGINT, &ending, NULL);
+	sigaction(SIGQUIT, &ending, NULL);
 	sigaction(SIGTERM, &ending, NULL);
 	sigaction(SIGHUP, &ending, NULL);
 	sigaction(SIGALRM, &ending, NULL);

@@ -136,6 +136,24 @@ static int cover(struct tracked *tracked, struct maps_range range,
 	return 0;
 }
 
+/* A heap or other memory may come later; what has a name or an address is due. */
+static int check_found(const struct tracked *tracked, struct xbzrle_error *err)
+{
+	const struct maps_wish *wish;
+	size_t i;
+
+	for (i = 0; i < tracked->wish_count; i++) {
+		wish = &tracked->wishes[i];
+		if (!wish->found &&
+		    (wish->kind == MAPS_NAME || wish->kind == MAPS_RANGE))
+			return xbzrle_fail(err, ENOENT, 0,
+					   "process %d has no memory '%s' (see /proc/%d/maps)",
+					   tracked->target->pid, wish->text,
+					   tracked->target->pid);
+	}
+	return 0;
+}
+
 /**
  * tracked_update() - make regions of what is new in the target's memory map
  * @tracked: regions
@@ -153,6 +171,8 @@ int tracked_update(struct tracked *tracked, struct frame_link *link,
 
 	ret = maps_select(tracked->target->pid, tracked->wishes,
 			  tracked->wish_count, &ranges, &count, err);
+	if (!ret)
+		ret = check_found(tracked, err);
 	for (i = 0; i < count && !ret; i++)
 		ret = cover(tracked, ranges[i], link, err);
 	free(ranges);

@@ -42,7 +42,7 @@ struct tracked_region {
 struct tracked {
 	struct xbzrle_session *session;
 	const struct target *target;
-	const struct maps_wish *wishes;
+	struct maps_wish *wishes;
 	size_t wish_count;
 	uint64_t heap;
 	struct tracked_region *regions;
