@@ -144,7 +144,7 @@ static struct xbzrle_mm *xmm_get(struct mm_struct *mm)
 	struct mmu_notifier *notifier;
 	struct xbzrle_mm *xmm;
 
-	mmap_assert_write_locked(mm);
+	lockdep_assert_held_write(&mm->mmap_lock);
 	notifier = mmu_notifier_get_locked(&xmm_ops, mm);
 	if (IS_ERR(notifier))
 		return ERR_CAST(notifier);
@@ -298,7 +298,7 @@ static int pte_check_range(struct xbzrle_pte *pte, unsigned long start,
 	struct vm_area_struct *vma;
 	int huge = 0, ret;
 
-	mmap_assert_locked(pte->mm);
+	lockdep_assert_held(&pte->mm->mmap_lock);
 	for (*addr = start; *addr < end; *addr = vma->vm_end) {
 		vma = find_vma(pte->mm, *addr);
 		if (!vma || vma->vm_start > *addr)
@@ -318,7 +318,7 @@ static int pte_forbid_huge(struct xbzrle_pte *pte)
 	struct pte_nohuge *nohuge;
 	unsigned long addr;
 
-	mmap_assert_write_locked(pte->mm);
+	lockdep_assert_held_write(&pte->mm->mmap_lock);
 	for (addr = pte->start; addr < pte->end; addr = vma->vm_end) {
 		vma = find_vma(pte->mm, addr);
 		if (!vma || vma->vm_start >= pte->end)
@@ -748,7 +748,7 @@ static int pte_split_range(struct xbzrle_pte *pte)
 	int ret = 0;
 	pmd_t *pmd;
 
-	mmap_assert_locked(pte->mm);
+	lockdep_assert_held(&pte->mm->mmap_lock);
 	for (addr = pte->start; !ret && addr < pte->end; addr = next) {
 		pmd = pte_find_pmd(pte->mm, addr, pte->end, &next);
 		if (pmd && pmd_is_huge(READ_ONCE(*pmd)))
