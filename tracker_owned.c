@@ -193,6 +193,8 @@ int xbzrle_owned_init(void)
 	owned_fops.release = owned_file_release;
 	owned_fops.mmap = owned_file_mmap;
 	owned_fops.fallocate = owned_file_fallocate;
+	/* shmem's insists on its own operations, to place huge pages. */
+	owned_fops.get_unmapped_area = NULL;
 	owned_fops.write_iter = NULL;
 	owned_fops.splice_write = NULL;
 	/* fput() may act when a module that failed to load is gone already. */
