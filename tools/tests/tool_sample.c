@@ -153,6 +153,23 @@ static void many_regions(unsigned int count)
 	end(count);
 }
 
+/* A region of which there is nothing but its length. */
+static void huge_region(uint64_t length)
+{
+	hello(2);
+	region("huge", length);
+	build_setup(&stream, length);
+	build_block(&stream, "huge", length);
+	build_eos(&stream);
+	build_eos(&stream);
+	round_end(1);
+	build_be64(&payload, length);
+	build_bytes(&payload, memory, 16);
+	build_bytes(&payload, "huge", 4);
+	frame(DIGEST);
+	end(1);
+}
+
 static void build_transfer(const char *kind, uint64_t features)
 {
 	char name[64] = "heap";
@@ -288,6 +305,8 @@ int main(int argc, char **argv)
 		build_bytes(&out, stream.bytes, stream.length);
 	} else if (!strcmp(argv[1], "many")) {
 		many_regions(100);
+	} else if (!strcmp(argv[1], "huge")) {
+		huge_region(1ULL << 42);
 	} else {
 		build_transfer(argv[1], answers ? 3 : 2);
 	}

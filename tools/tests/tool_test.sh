@@ -217,6 +217,9 @@ files() {
 	else
 		not_ok "a link in the folder is not followed"
 	fi
+	"$sample" huge >huge.bin
+	run timeout 1 "$xbzrle" recv --output huge file:huge.bin
+	expect 124 'ended by Terminated' "a signal ends the digest of a hole"
 	"$sample" many >many.bin
 	status=0
 	(ulimit -Sn 64; exec "$xbzrle" recv --output many file:many.bin) \
