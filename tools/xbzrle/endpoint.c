@@ -406,6 +406,11 @@ int endpoint_close(struct endpoint *end, struct xbzrle_error *err)
 
 	if (end->in >= 0 && end->in != end->out)
 		close(end->in);
+	/* The process may be killed next. What cannot be synced is no file. */
+	if (end->out >= 0 && fsync(end->out) && errno != EINVAL &&
+	    errno != EROFS && errno != ENOTSUP)
+		ret = xbzrle_fail(err, errno, 0, "cannot write: %s",
+				  strerror(errno));
 	if (end->out >= 0 && close(end->out))
 		ret = xbzrle_fail(err, errno, 0, "cannot write: %s",
 				  strerror(errno));

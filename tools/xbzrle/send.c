@@ -272,6 +272,8 @@ static int await_verdict(struct sender *sender, struct xbzrle_error *err)
 
 	if (sender->link.in < 0)
 		return 0;
+	/* All has arrived; to digest and to sync it takes what it takes. */
+	sender->link.patience = 0;
 	ret = frame_expect(&sender->link, FRAME_VERDICT, &frame, err);
 	if (!ret)
 		ret = frame_get_verdict(&frame, &agree, &text, err);
