@@ -34,8 +34,8 @@ struct seq_file;
 
 /* Regions one session may hold. */
 #define XBZRLE_MAX_REGIONS	4096
-/* Largest cache budget in bytes. */
-#define XBZRLE_MAX_CACHE	BIT_ULL(42)
+/* Largest cache budget in bytes: a kvmalloc() ends at INT_MAX for its slots. */
+#define XBZRLE_MAX_CACHE	BIT_ULL(39)
 
 /**
  * struct xbzrle_name - a name that is not free
