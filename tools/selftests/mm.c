@@ -231,3 +231,16 @@ bool mm_swap_on(void)
 	return !mm_write_file(ZRAM_SIZE, bytes) && write_swap_header() &&
 	       !swapon(ZRAM, 0);
 }
+
+/* The function of a thread; @writer is a struct mm_writer. */
+void *mm_write_at_random(void *writer)
+{
+	struct mm_writer *w = writer;
+	unsigned int x = w->seed;
+
+	while (!__atomic_load_n(w->stop, __ATOMIC_RELAXED)) {
+		x = x * 1664525 + 1013904223;
+		w->mem[(x >> 8) % w->length] = x;
+	}
+	return NULL;
+}

@@ -14,6 +14,21 @@
 
 #define HUGE_SIZE	((size_t)2 << 20)
 
+/**
+ * struct mm_writer - a thread of mm_write_at_random()
+ * @mem: where it writes
+ * @length: bytes there
+ * @seed: of its random numbers
+ * @stop: ends it when not 0
+ */
+struct mm_writer {
+	unsigned char *mem;
+	size_t length;
+	unsigned int seed;
+	int *stop;
+};
+
+void *mm_write_at_random(void *writer);
 void *mm_anon(size_t length);
 void *mm_anon_huge(size_t length);
 bool mm_populated(const void *addr);

@@ -720,35 +720,17 @@ TEST_F(owned, direct_reads)
 	close(d.file);
 }
 
-struct writer {
-	unsigned char *mem;
-	unsigned int seed;
-	int *stop;
-};
-
-static void *write_at_random(void *arg)
-{
-	struct writer *w = arg;
-	unsigned int x = w->seed;
-
-	while (!__atomic_load_n(w->stop, __ATOMIC_RELAXED)) {
-		x = x * 1664525 + 1013904223;
-		w->mem[(x >> 8) % LENGTH] = x;
-	}
-	return NULL;
-}
-
 TEST_F(owned, writers_run_on)
 {
-	struct writer w[3];
+	struct mm_writer w[3];
 	pthread_t threads[3];
 	unsigned int i;
 	int stop = 0;
 
 	for (i = 0; i < 3; i++) {
-		w[i] = (struct writer){ self->mem, i, &stop };
+		w[i] = (struct mm_writer){ self->mem, LENGTH, i, &stop };
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL,
-					    write_at_random, &w[i]));
+					    mm_write_at_random, &w[i]));
 	}
 	for (i = 0; i < 30; i++)
 		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
