@@ -5,7 +5,9 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 BUILD ?= $(CURDIR)/build
 
 TOOLS := lib xbzrle example
-export BUILD
+# Which kernel the tests boot: 6.1, or debug.
+KERNEL ?= 6.1
+export BUILD KERNEL
 
 all: module tools
 
