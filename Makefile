@@ -23,6 +23,7 @@ help:
 	@echo 'kunit      the KUnit suites, in a user-mode Linux'
 	@echo 'selftest   the tests that run in a VM with the module'
 	@echo 'torture    random tracking test; SECONDS=N SEED=N'
+	@echo 'coverage   which lines of the module the tests run'
 	@echo 'bench      costs of the codec and of a round; JSON=1'
 	@echo 'clean      what was built here; not the cache folder'
 
@@ -63,6 +64,9 @@ selftest:
 torture:
 	@tools/selftests/run-in-vm torture "$(SECONDS)" "$(SEED)"
 
+coverage:
+	@tools/coverage
+
 bench:
 	@tools/bench/run $(if $(JSON),--json)
 
@@ -71,4 +75,4 @@ clean:
 	rm -rf $(BUILD)
 
 .PHONY: all help module tools load unload check demo lint kunit selftest \
-	torture bench clean $(TOOLS:%=tool-%)
+	torture coverage bench clean $(TOOLS:%=tool-%)
