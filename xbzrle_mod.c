@@ -83,6 +83,9 @@ static long xbzrle_ioctl(struct file *file, unsigned int nr, unsigned long arg)
 		return -EFAULT;
 	if (cmd.arg_size < op->min_size)
 		return -EINVAL;
+	/* No struct will ever be that long; gigabytes of zeros take a while. */
+	if (cmd.arg_size > PAGE_SIZE)
+		return -E2BIG;
 	ret = copy_struct_from_user(&any, op->size, cmd.arg, cmd.arg_size);
 	if (ret)
 		return ret;

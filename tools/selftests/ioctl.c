@@ -202,6 +202,20 @@ TEST_F(ioctl, zero_tail_is_accepted)
 	}
 }
 
+TEST_F(ioctl, no_tail_behind_a_page)
+{
+	unsigned char *page = mmap(NULL, 3 * UNIT, PROT_READ | PROT_WRITE,
+				   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	__u32 *size = (__u32 *)page;
+
+	ASSERT_NE(MAP_FAILED, page);
+	*size = UNIT;
+	EXPECT_EQ(0, dev_ioctl(self->fd, XBZRLE_IOC_GET_STATS, page));
+	*size = UNIT + 1;
+	EXPECT_EQ(-E2BIG, dev_ioctl(self->fd, XBZRLE_IOC_GET_STATS, page));
+	munmap(page, 3 * UNIT);
+}
+
 TEST_F(ioctl, tail_is_left_alone)
 {
 	union any arg;

@@ -8,9 +8,9 @@
  *
  * Every ioctl takes a pointer to one struct whose first member is its size as
  * the caller knows it. A shorter struct than the kernel's is an older caller:
- * what is missing counts as zero. A longer one is accepted if the tail the
- * kernel does not know is zero, and refused with E2BIG otherwise. Unknown
- * flags and non-zero reserved members are refused with EINVAL.
+ * what is missing counts as zero. A longer one, of up to a page, is accepted if
+ * the tail the kernel does not know is zero, and refused with E2BIG otherwise.
+ * Unknown flags and non-zero reserved members are refused with EINVAL.
  */
 #ifndef _UAPI_LINUX_XBZRLE_H
 #define _UAPI_LINUX_XBZRLE_H
