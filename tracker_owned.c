@@ -21,6 +21,7 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
+#include <linux/rmap.h>
 #include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
@@ -208,18 +209,19 @@ int xbzrle_owned_init(void)
 }
 
 /*
- * Write-protect a run in everything that maps it. The dirty bits of the PTEs
- * have to go as well: mprotect(), and NUMA balancing on newer kernels, make a
- * PTE that is dirty writable again without asking ->page_mkwrite. That can
- * also happen between the two steps, which the next pass then sees.
+ * Write-protect a run, whose folios are locked, in everything that maps it. The
+ * dirty bits of the PTEs have to go as well: mprotect(), and NUMA balancing on
+ * newer kernels, make a PTE that is dirty writable again without asking
+ * ->page_mkwrite.
  */
+#if IS_ENABLED(CONFIG_MAPPING_DIRTY_HELPERS)
 static void owned_protect(struct xbzrle_owned *owned, unsigned long first,
 			  unsigned long nr)
 {
 	struct address_space *mapping = owned->shmem->f_mapping;
-
-#if IS_ENABLED(CONFIG_MAPPING_DIRTY_HELPERS)
 	pgoff_t start, end;
+
+	/* A PTE made writable between the two steps shows in the next pass. */
 
 	do {
 		start = 0;
@@ -228,11 +230,30 @@ static void owned_protect(struct xbzrle_owned *owned, unsigned long first,
 	} while (clean_record_shared_mapping_range(mapping, first, nr, first,
 						   owned->cleaned, &start,
 						   &end));
-#else
-	unmap_mapping_range(mapping, (loff_t)first << PAGE_SHIFT,
-			    (loff_t)nr << PAGE_SHIFT, 0);
-#endif
 }
+#else
+/*
+ * Both bits in one step, but a flush for each page. Of a large folio more than
+ * the run may lose them: what was written of it is still in the dirty set. What
+ * has no folio is not mapped, or was faulted in since it left the set.
+ */
+static void owned_protect(struct xbzrle_owned *owned, unsigned long first,
+			  unsigned long nr)
+{
+	struct folio *folio, *last = NULL;
+	unsigned long i;
+
+	for (i = 0; i < nr; i++) {
+		folio = owned->run[i];
+		if (!folio || folio == last)
+			continue;
+		/* The PTEs' dirty bits were what kept it from being dropped. */
+		if (folio_mkclean(folio))
+			folio_mark_dirty(folio);
+		last = folio;
+	}
+}
+#endif
 
 static void owned_harvest_run(struct xbzrle_owned *owned, unsigned long first,
 			      unsigned long nr)
