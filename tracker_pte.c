@@ -422,7 +422,7 @@ static int pte_harvest_one(pte_t *ptep, unsigned long addr, void *data)
 	struct xbzrle_pte *pte = walk->pte;
 	struct xbzrle_region *region = &pte->region;
 	unsigned long unit = pte_unit(pte, addr);
-	pte_t entry = *ptep;
+	pte_t entry = ptep_get(ptep);
 	bool found;
 
 	if (pte_none(entry)) {
@@ -608,10 +608,11 @@ static int pte_harvest(struct xbzrle_region *region)
 
 static int pte_hole_one(pte_t *ptep, unsigned long addr, void *data)
 {
+	pte_t entry = ptep_get(ptep);
 	bool *hole = data;
 
-	*hole = pte_none(*ptep) ||
-		(pte_present(*ptep) && is_zero_pfn(pte_pfn(*ptep)));
+	*hole = pte_none(entry) ||
+		(pte_present(entry) && is_zero_pfn(pte_pfn(entry)));
 	return 0;
 }
 
