@@ -109,7 +109,6 @@ void xbzrle_region_found_sent(struct xbzrle_region *region,
 /**
  * xbzrle_region_harvest() - collect what was written since the last harvest
  * @region: the region
- * @full: also everything that was ever sent
  *
  * Every write that was complete when the function started is covered by a
  * unit in the pending set afterwards; one that comes later is covered by it,
@@ -119,20 +118,46 @@ void xbzrle_region_found_sent(struct xbzrle_region *region,
  * Return: 0, -EINTR when a fatal signal is pending, or the reason the region
  * ended. What was found is kept in every case.
  */
-int xbzrle_region_harvest(struct xbzrle_region *region, bool full)
+int xbzrle_region_harvest(struct xbzrle_region *region)
 {
-	unsigned long pending = region->nr_pending;
-	u64 held = region->nr_held;
 	int ret;
 
-	if (full)
-		xbzrle_region_found_sent(region, 0, region->nr_units);
+	region->nr_held = 0;
 	ret = region->ops->harvest(region);
 	region->nr_pending = xbzrle_dirty_count(&region->pending);
-	region->nr_harvested += region->nr_pending - pending;
 	trace_xbzrle_harvest(region->id, region->ops->tracker,
-			     region->nr_pending, region->nr_held - held);
+			     region->nr_pending, region->nr_held);
 	return ret;
+}
+
+/**
+ * xbzrle_region_count_full() - what a FULL round that starts now looks at
+ * @region: the region
+ *
+ * Context: may sleep; session's lock.
+ * Return: how many units are pending or were ever sent.
+ */
+unsigned long xbzrle_region_count_full(const struct xbzrle_region *region)
+{
+	unsigned long nr = region->nr_pending, unit;
+
+	for_each_set_bit(unit, region->sent, region->nr_units) {
+		nr += !xbzrle_dirty_test(&region->pending, unit);
+		cond_resched();
+	}
+	return nr;
+}
+
+/**
+ * xbzrle_region_find_full() - have everything that was ever sent looked at
+ * @region: the region
+ *
+ * Context: may sleep; session's lock.
+ */
+void xbzrle_region_find_full(struct xbzrle_region *region)
+{
+	xbzrle_region_found_sent(region, 0, region->nr_units);
+	region->nr_pending = xbzrle_dirty_count(&region->pending);
 }
 
 /**

@@ -391,14 +391,6 @@ put_mm:
 	return ret;
 }
 
-/* Its counters outlive a region. */
-static void count_region(struct xbzrle_stats *stats,
-			 const struct xbzrle_region *region)
-{
-	stats->dirty_pages += region->nr_harvested;
-	stats->pinned_pages += region->nr_held;
-}
-
 /**
  * xbzrle_session_unregister() - XBZRLE_IOC_UNREGISTER
  * @cmd: struct xbzrle_unregister
@@ -423,7 +415,6 @@ int xbzrle_session_unregister(struct xbzrle_cmd *cmd)
 	if (!ret) {
 		xa_erase(&session->regions, unreg->region_id);
 		session->nr_regions--;
-		count_region(&session->stream.stats, region);
 		xbzrle_stream_forget(&session->stream, region);
 		region->ops->release(region);
 	}
@@ -456,14 +447,14 @@ int xbzrle_session_set_cache(struct xbzrle_cmd *cmd)
 	return 0;
 }
 
-static int harvest_all(struct xbzrle_session *session, bool full)
+static int harvest_all(struct xbzrle_session *session)
 {
 	struct xbzrle_region *region;
 	unsigned long id;
 	int ret;
 
 	xa_for_each(&session->regions, id, region) {
-		ret = xbzrle_region_harvest(region, full);
+		ret = xbzrle_region_harvest(region);
 		if (ret)
 			return ret;
 	}
@@ -492,8 +483,6 @@ static bool setup_is_due(struct xbzrle_session *session)
 	struct xbzrle_region *region;
 	unsigned long id;
 
-	if (session->stream.setup)
-		return true;
 	xa_for_each(&session->regions, id, region)
 		if (!region->announced)
 			return true;
@@ -518,7 +507,7 @@ static int sync_locked(struct xbzrle_cmd *cmd)
 	if (!session->nr_regions)
 		return -EINVAL;
 
-	ret = harvest_all(session, full);
+	ret = harvest_all(session);
 	if (ret) {
 		find_ended(session, sync);
 		return respond_error(cmd, ret);
@@ -528,20 +517,23 @@ static int sync_locked(struct xbzrle_cmd *cmd)
 		if (ret)
 			return ret;
 	}
-	if (full)
-		xbzrle_stream_drop_bases(stream);
 
-	xbzrle_stream_estimate(stream, sync);
+	xbzrle_stream_estimate(stream, full, sync);
 	sync->round = session->round + 1;
-	/* What was harvested stays pending, should this be the end of it. */
+	/*
+	 * Should this be the end of it, what was harvested stays pending for
+	 * the next SYNC. Nobody sees that, and nothing else has changed.
+	 */
 	ret = respond(cmd);
-	if (ret)
+	if (ret) {
+		xbzrle_stream_drop_setup(stream);
 		return ret;
+	}
 	if (full)
 		free_names(session);
 	session->round++;
 	session->finished = sync->flags & XBZRLE_SYNC_FINAL;
-	xbzrle_stream_start(stream, session->finished);
+	xbzrle_stream_start(stream, full, session->finished);
 	return 0;
 }
 
@@ -573,6 +565,13 @@ int xbzrle_session_sync(struct xbzrle_cmd *cmd)
 	return ret;
 }
 
+/* Between rounds there is nothing to look at, whatever is kept for the next. */
+static unsigned long count_pending(struct xbzrle_session *session,
+				   const struct xbzrle_region *region)
+{
+	return session->stream.active ? region->nr_pending : 0;
+}
+
 static void fill_stats(struct xbzrle_session *session,
 		       struct xbzrle_stats *stats)
 {
@@ -590,10 +589,8 @@ static void fill_stats(struct xbzrle_session *session,
 	stats->cache_used = (u64)stream->cache.used << PAGE_SHIFT;
 	stats->cache_evicted = stream->cache.evicted;
 	stats->cache_refused = stream->cache.refused;
-	xa_for_each(&session->regions, id, region) {
-		count_region(stats, region);
-		stats->pending_pages += region->nr_pending;
-	}
+	xa_for_each(&session->regions, id, region)
+		stats->pending_pages += count_pending(session, region);
 	stats->round_left = stream->active;
 }
 
@@ -691,7 +688,7 @@ void xbzrle_session_show(struct xbzrle_session *session, struct seq_file *m)
 	xa_for_each(&session->regions, id, region) {
 		seq_printf(m, "region:\t%lu tracker %u pages %lu pending %lu name ",
 			   id, region->ops->tracker, region->nr_units,
-			   region->nr_pending);
+			   count_pending(session, region));
 		seq_escape_mem(m, region->name, region->name_len,
 			       ESCAPE_SPACE | ESCAPE_SPECIAL | ESCAPE_NP, NULL);
 		seq_putc(m, '\n');

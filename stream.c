@@ -81,10 +81,10 @@ static u64 region_length(const struct xbzrle_region *region)
  * xbzrle_stream_prepare_setup() - have the next round begin with a setup section
  * @stream: the stream, not active
  *
- * Names every region there is now. One that is prepared already is replaced.
+ * Names every region there is now.
  *
  * Context: may sleep; session's lock.
- * Return: 0 or -ENOMEM, and what was prepared stays.
+ * Return: 0 or -ENOMEM.
  */
 int xbzrle_stream_prepare_setup(struct xbzrle_stream *stream)
 {
@@ -106,11 +106,9 @@ int xbzrle_stream_prepare_setup(struct xbzrle_stream *stream)
 	xa_for_each(stream->regions, id, region) {
 		p = put_name(p, region);
 		p = put_be64(p, region_length(region));
-		region->announced = true;
 	}
 	put_be64(p, XBZRLE_WIRE_EOS);
 
-	kvfree(stream->setup);
 	stream->setup = setup;
 	stream->setup_len = len;
 	stream->setup_read = 0;
@@ -118,13 +116,27 @@ int xbzrle_stream_prepare_setup(struct xbzrle_stream *stream)
 }
 
 /**
+ * xbzrle_stream_drop_setup() - the setup section has gone, or does not go out
+ * @stream: the stream
+ *
+ * Context: may sleep; session's lock.
+ */
+void xbzrle_stream_drop_setup(struct xbzrle_stream *stream)
+{
+	kvfree(stream->setup);
+	stream->setup = NULL;
+	stream->setup_len = 0;
+}
+
+/**
  * xbzrle_stream_estimate() - what a round that starts now would come to
  * @stream: the stream
+ * @full: it is to be a FULL one
  * @sync: out: dirty_pages, based_pages, expected_bytes
  *
  * Context: may sleep; session's lock.
  */
-void xbzrle_stream_estimate(struct xbzrle_stream *stream,
+void xbzrle_stream_estimate(struct xbzrle_stream *stream, bool full,
 			    struct xbzrle_sync *sync)
 {
 	struct xbzrle_region *region;
@@ -133,8 +145,9 @@ void xbzrle_stream_estimate(struct xbzrle_stream *stream,
 	void *entry;
 
 	xa_for_each(stream->regions, id, region) {
-		dirty += region->nr_pending;
-		if (!stream->cache.used)
+		dirty += full ? xbzrle_region_count_full(region) :
+				region->nr_pending;
+		if (full || !stream->cache.used)
 			continue;
 		for (unit = 0;
 		     (nr = xbzrle_dirty_next(&region->pending, &unit, 1));
@@ -153,15 +166,34 @@ void xbzrle_stream_estimate(struct xbzrle_stream *stream,
 				AVERAGE_SHIFT);
 }
 
+static void drop_bases(struct xbzrle_stream *stream)
+{
+	xbzrle_cache_drop(&stream->cache, 0, ULONG_MAX);
+}
+
 /**
  * xbzrle_stream_start() - hand out the regions' pending units
  * @stream: the stream, not active
+ * @full: and everything that was ever sent, to a receiver that has nothing
  * @final: the last round; bases need not be kept
  *
- * Context: session's lock.
+ * Context: may sleep; session's lock.
  */
-void xbzrle_stream_start(struct xbzrle_stream *stream, bool final)
+void xbzrle_stream_start(struct xbzrle_stream *stream, bool full, bool final)
 {
+	struct xbzrle_region *region;
+	unsigned long id;
+
+	if (full)
+		drop_bases(stream);
+	xa_for_each(stream->regions, id, region) {
+		if (full)
+			xbzrle_region_find_full(region);
+		if (stream->setup)
+			region->announced = true;
+		stream->stats.dirty_pages += region->nr_pending;
+		stream->stats.pinned_pages += region->nr_held;
+	}
 	stream->final = final;
 	stream->eos_due = true;
 	stream->round_region = NULL;
@@ -170,17 +202,6 @@ void xbzrle_stream_start(struct xbzrle_stream *stream, bool final)
 	stream->stats.rounds++;
 	xbzrle_cache_begin_round(&stream->cache);
 	WRITE_ONCE(stream->active, true);
-}
-
-/**
- * xbzrle_stream_drop_bases() - the next receiver has nothing
- * @stream: the stream, not active
- *
- * Context: may sleep; session's lock.
- */
-void xbzrle_stream_drop_bases(struct xbzrle_stream *stream)
-{
-	xbzrle_cache_drop(&stream->cache, 0, ULONG_MAX);
 }
 
 /* The average is kept scaled, so that no remainder is lost. */
@@ -453,11 +474,8 @@ static ssize_t read_setup(struct xbzrle_stream *stream, struct iov_iter *to)
 
 	stream->setup_read += copied;
 	stream->stats.stream_bytes += copied;
-	if (stream->setup_read == stream->setup_len) {
-		kvfree(stream->setup);
-		stream->setup = NULL;
-		stream->setup_len = 0;
-	}
+	if (stream->setup_read == stream->setup_len)
+		xbzrle_stream_drop_setup(stream);
 	return copied < len && !copied ? -EFAULT : copied;
 }
 
@@ -492,7 +510,7 @@ static ssize_t read_records(struct xbzrle_stream *stream, struct iov_iter *to,
 		WRITE_ONCE(stream->active, false);
 		/* Nothing but a FULL round can follow, and it has no use for them. */
 		if (stream->final)
-			xbzrle_stream_drop_bases(stream);
+			drop_bases(stream);
 	}
 	return total;
 }

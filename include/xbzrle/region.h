@@ -62,9 +62,9 @@ struct xbzrle_tracker_ops {
  * @nr_pending: how many; session's lock
  * @sent: bit per unit whose content at the receiver may be other than zero;
  *	session's lock
- * @announced: its name went out in a setup section; session's lock
- * @nr_harvested: units found by all harvests; session's lock
- * @nr_held: those of them that somebody else held; session's lock
+ * @announced: its name is in a setup section of a round that was started;
+ *	session's lock
+ * @nr_held: units of the last harvest that somebody else held; session's lock
  * @name: the stream's name of it, not terminated
  */
 struct xbzrle_region {
@@ -77,7 +77,6 @@ struct xbzrle_region {
 	unsigned long nr_pending;
 	unsigned long *sent;
 	bool announced;
-	u64 nr_harvested;
 	u64 nr_held;
 	char name[XBZRLE_NAME_MAX];
 };
@@ -86,7 +85,9 @@ int xbzrle_region_init(struct xbzrle_region *region,
 		       const struct xbzrle_tracker_ops *ops,
 		       const char *name, u32 name_len, u64 length);
 void xbzrle_region_destroy(struct xbzrle_region *region);
-int xbzrle_region_harvest(struct xbzrle_region *region, bool full);
+int xbzrle_region_harvest(struct xbzrle_region *region);
+unsigned long xbzrle_region_count_full(const struct xbzrle_region *region);
+void xbzrle_region_find_full(struct xbzrle_region *region);
 void xbzrle_region_found(struct xbzrle_region *region, unsigned long first,
 			 unsigned long nr);
 void xbzrle_region_found_sent(struct xbzrle_region *region,

@@ -69,12 +69,12 @@ struct xbzrle_stream {
 int xbzrle_stream_init(struct xbzrle_stream *stream, struct xarray *regions);
 void xbzrle_stream_destroy(struct xbzrle_stream *stream);
 int xbzrle_stream_prepare_setup(struct xbzrle_stream *stream);
-void xbzrle_stream_estimate(struct xbzrle_stream *stream,
+void xbzrle_stream_drop_setup(struct xbzrle_stream *stream);
+void xbzrle_stream_estimate(struct xbzrle_stream *stream, bool full,
 			    struct xbzrle_sync *sync);
-void xbzrle_stream_start(struct xbzrle_stream *stream, bool final);
+void xbzrle_stream_start(struct xbzrle_stream *stream, bool full, bool final);
 ssize_t xbzrle_stream_read(struct xbzrle_stream *stream, struct iov_iter *to);
 void xbzrle_stream_forget(struct xbzrle_stream *stream,
 			  struct xbzrle_region *region);
-void xbzrle_stream_drop_bases(struct xbzrle_stream *stream);
 
 #endif /* _XBZRLE_STREAM_H */
