@@ -369,7 +369,8 @@ struct file *xbzrle_owned_create(const char *name, u32 name_len, u64 length,
 		goto free_owned;
 	file = shmem_file_setup("xbzrle", length, VM_NORESERVE);
 	if (IS_ERR(file)) {
-		ret = PTR_ERR(file);
+		/* No memory for the inode is no space to shmem. */
+		ret = file == ERR_PTR(-ENOSPC) ? -ENOMEM : PTR_ERR(file);
 		goto destroy_region;
 	}
 
