@@ -18,6 +18,7 @@
  * notifier is refused. So are two trackers on one page, which would take each
  * other's write permission away unseen.
  */
+#include <linux/atomic.h>
 #include <linux/bitmap.h>
 #include <linux/highmem.h>
 #include <linux/list.h>
@@ -25,11 +26,13 @@
 #include <linux/mm_inline.h>
 #include <linux/mmu_notifier.h>
 #include <linux/pagemap.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/wait.h>
 
 #include "compat/compat.h"
 #include <xbzrle/file_page.h>
@@ -119,6 +122,10 @@ static unsigned long pte_unit(struct xbzrle_pte *pte, unsigned long addr)
 	return (addr - pte->start) >> PAGE_SHIFT;
 }
 
+/* Objects that are not freed yet; unloading waits for the last. */
+static atomic_t xmm_count = ATOMIC_INIT(0);
+static DECLARE_WAIT_QUEUE_HEAD(xmm_wait);
+
 static struct mmu_notifier *xmm_alloc(struct mm_struct *mm)
 {
 	struct xbzrle_mm *xmm = kzalloc(sizeof(*xmm), GFP_KERNEL_ACCOUNT);
@@ -126,12 +133,16 @@ static struct mmu_notifier *xmm_alloc(struct mm_struct *mm)
 	if (!xmm)
 		return ERR_PTR(-ENOMEM);
 	INIT_LIST_HEAD(&xmm->regions);
+	atomic_inc(&xmm_count);
 	return &xmm->notifier;
 }
 
+/* Some time after mmu_notifier_put(), with softirqs off. */
 static void xmm_free(struct mmu_notifier *notifier)
 {
 	kfree(container_of(notifier, struct xbzrle_mm, notifier));
+	if (atomic_dec_and_test(&xmm_count))
+		wake_up(&xmm_wait);
 }
 
 static const struct mmu_notifier_ops xmm_ops = {
@@ -879,11 +890,17 @@ free_pte:
 /**
  * xbzrle_pte_exit() - wait for what regions left behind, at module unload
  *
+ * mmu_notifier_synchronize() is meant for this, but it only waits for a grace
+ * period: where SRCU keeps its callbacks by CPU, those of another CPU may run
+ * later, when the module is gone.
+ *
  * Context: may sleep.
  */
 void xbzrle_pte_exit(void)
 {
-	mmu_notifier_synchronize();
+	wait_event(xmm_wait, !atomic_read(&xmm_count));
+	/* The last xmm_free() may not have returned. */
+	synchronize_rcu();
 }
 
 #endif /* XBZRLE_HAVE_TRACKER_PTE */
