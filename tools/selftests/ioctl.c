@@ -321,6 +321,84 @@ TEST_F(ioctl, answer_into_read_only_memory)
 	}
 }
 
+static int create_named(int fd, const void *name, size_t name_len,
+			uint64_t length, __u32 *id)
+{
+	struct xbzrle_create arg = {
+		.size = sizeof(arg),
+		.length = length,
+		.name = (uintptr_t)name,
+		.name_len = name_len,
+	};
+	int ret = dev_ioctl(fd, XBZRLE_IOC_CREATE, &arg);
+
+	if (!ret)
+		close(arg.fd);
+	if (id)
+		*id = arg.region_id;
+	return ret;
+}
+
+/* SYNC that can do everything but answer. */
+static int sync_unanswered(int fd, __u32 flags)
+{
+	struct xbzrle_sync *arg = mmap(NULL, UNIT, PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int ret;
+
+	if (arg == MAP_FAILED)
+		return -ENOMEM;
+	arg->size = sizeof(*arg);
+	arg->flags = flags;
+	mprotect(arg, UNIT, PROT_READ);
+	ret = dev_ioctl(fd, XBZRLE_IOC_SYNC, arg);
+	munmap(arg, UNIT);
+	return ret;
+}
+
+/* What a SYNC has found before it failed waits for the next one. */
+TEST_F(ioctl, sync_into_read_only_memory)
+{
+	struct xbzrle_sync out;
+	struct xbzrle_stats s;
+
+	EXPECT_EQ(-EFAULT, sync_unanswered(self->fd, 0));
+	ASSERT_EQ(0, dev_stats(self->fd, &s));
+	EXPECT_EQ(0, s.rounds);
+	EXPECT_EQ(0, s.round_left);
+	EXPECT_EQ(0, s.pending_pages);
+	EXPECT_EQ(0, dev_poll(self->fd));
+
+	ASSERT_EQ(0, dev_sync(self->fd, 0, &out));
+	EXPECT_EQ(1, out.round);
+	EXPECT_EQ(LENGTH / UNIT, out.dirty_pages);
+	ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+	EXPECT_EQ(-1, model_diff(self->model, "ram", self->mem, 0, LENGTH));
+}
+
+/* The receiver has heard nothing of it: names stay free, and bases good. */
+TEST_F(ioctl, failed_sync_tells_the_receiver_nothing)
+{
+	struct state before, after;
+	uint32_t id;
+
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	before = state_of(self->fd);
+	EXPECT_EQ(-EFAULT, sync_unanswered(self->fd, XBZRLE_SYNC_FULL));
+	after = state_of(self->fd);
+	EXPECT_EQ(before.stats.cache_used, after.stats.cache_used);
+
+	EXPECT_EQ(0, create_named(self->fd, "other", 5, LENGTH, &id));
+	EXPECT_EQ(-EFAULT, sync_unanswered(self->fd, 0));
+	EXPECT_EQ(0, dev_unregister(self->fd, id));
+	EXPECT_EQ(0, create_named(self->fd, "other", 5, 2 * LENGTH, &id));
+	self->mem[0]++;
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(1, self->model->round.xbzrle);
+	EXPECT_EQ(0, self->model->round.page);
+	EXPECT_EQ(-1, model_diff(self->model, "ram", self->mem, 0, LENGTH));
+}
+
 TEST_F(ioctl, unknown_command)
 {
 	union any arg = { .size = sizeof(arg) };
@@ -413,24 +491,6 @@ TEST_F(ioctl, stats)
 	EXPECT_EQ(LENGTH / UNIT, s.normal_pages);
 	EXPECT_EQ(LENGTH, s.cache_used);
 	EXPECT_EQ(self->model->all.bytes, s.stream_bytes);
-}
-
-static int create_named(int fd, const void *name, size_t name_len,
-			uint64_t length, __u32 *id)
-{
-	struct xbzrle_create arg = {
-		.size = sizeof(arg),
-		.length = length,
-		.name = (uintptr_t)name,
-		.name_len = name_len,
-	};
-	int ret = dev_ioctl(fd, XBZRLE_IOC_CREATE, &arg);
-
-	if (!ret)
-		close(arg.fd);
-	if (id)
-		*id = arg.region_id;
-	return ret;
 }
 
 static int register_named(int fd, const void *name, size_t name_len,
