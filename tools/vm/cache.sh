@@ -179,3 +179,31 @@ unpack() {
 	[ -f "${debs[0]}" ] || die "${debs[0]} was not downloaded"
 	dpkg -x "${debs[0]}" "$2"
 }
+
+# all_there FILE: is all that an answer names still there?
+all_there() {
+	local paths path
+
+	mapfile -t paths < <(sed -n 's/^[A-Z]*=\(\/.*\)/\1/p' "$1")
+	for path in "${paths[@]}"; do
+		[ -e "$path" ] || return 1
+	done
+}
+
+# remember COMMAND [NAME]: what it prints, or printed within a day if nothing of
+# that is gone: asking apt again takes seconds. Another version of the script
+# may give another answer.
+remember() {
+	local memo answer
+
+	memo=$CACHE/answers/${0##*/}-${2:-6.1}-$(cat "$0" "${BASH_SOURCE[0]}" |
+		cksum | tr ' ' -)
+	if [ -z "$(find "$memo" -mmin -1440 2>/dev/null)" ] ||
+	   ! all_there "$memo"; then
+		answer=$("$@")
+		mkdir -p "${memo%/*}"
+		echo "$answer" >"$memo.$$"
+		mv "$memo.$$" "$memo"
+	fi
+	cat "$memo"
+}
