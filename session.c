@@ -10,6 +10,7 @@
 #include <linux/uaccess.h>
 #include <linux/user_namespace.h>
 
+#include "compat/compat.h"
 #include <xbzrle/session.h>
 #include <xbzrle/tracker_owned.h>
 #include <xbzrle/tracker_pte.h>
@@ -274,12 +275,26 @@ int xbzrle_session_create(struct xbzrle_cmd *cmd)
 	return ret;
 }
 
+/* ptrace_may_access() is not exported: ask for what it would need. */
+static int check_access(struct task_struct *task, struct mm_struct *mm)
+{
+	struct user_namespace *user_ns = xbzrle_get_mm_user_ns(task, mm);
+	bool capable;
+
+	if (!user_ns)
+		return -ESRCH;
+	capable = ns_capable(user_ns, CAP_SYS_PTRACE);
+	put_user_ns(user_ns);
+	return capable ? 0 : -EPERM;
+}
+
 /* The mm of a process, with a user reference, if the caller may track it. */
 static struct mm_struct *get_target_mm(pid_t nr)
 {
 	struct task_struct *task;
 	struct mm_struct *mm;
 	struct pid *pid;
+	int ret = 0;
 
 	if (!nr) {
 		mmget(current->mm);
@@ -291,15 +306,14 @@ static struct mm_struct *get_target_mm(pid_t nr)
 	if (!task)
 		return ERR_PTR(-ESRCH);
 	mm = get_task_mm(task);
-	put_task_struct(task);
 	if (!mm)
-		return ERR_PTR(-ESRCH);
-	/* ptrace_may_access() is not exported: ask for what it would need. */
-	if (mm != current->mm && !ns_capable(mm->user_ns, CAP_SYS_PTRACE)) {
+		ret = -ESRCH;
+	else if (mm != current->mm)
+		ret = check_access(task, mm);
+	put_task_struct(task);
+	if (ret && mm)
 		mmput(mm);
-		return ERR_PTR(-EPERM);
-	}
-	return mm;
+	return ret ? ERR_PTR(ret) : mm;
 }
 
 static int register_locked(struct xbzrle_cmd *cmd, struct mm_struct *mm,

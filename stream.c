@@ -6,8 +6,8 @@
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/uio.h>
-#include <asm/unaligned.h>
 
+#include "compat/compat.h"
 #include <xbzrle/codec.h>
 #include <xbzrle/region.h>
 #include <xbzrle/stream.h>

@@ -186,7 +186,7 @@ int xbzrle_owned_init(void)
 {
 	struct file *shmem, *anon;
 
-	shmem = shmem_file_setup("xbzrle", PAGE_SIZE, 0);
+	shmem = shmem_file_setup("xbzrle", PAGE_SIZE, XBZRLE_VMA_NONE);
 	if (IS_ERR(shmem))
 		return PTR_ERR(shmem);
 	owned_fops = *shmem->f_op;
@@ -367,7 +367,7 @@ struct file *xbzrle_owned_create(const char *name, u32 name_len, u64 length,
 				 length);
 	if (ret)
 		goto free_owned;
-	file = shmem_file_setup("xbzrle", length, VM_NORESERVE);
+	file = shmem_file_setup("xbzrle", length, XBZRLE_VMA_NORESERVE);
 	if (IS_ERR(file)) {
 		/* No memory for the inode is no space to shmem. */
 		ret = file == ERR_PTR(-ENOSPC) ? -ENOMEM : PTR_ERR(file);

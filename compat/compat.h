@@ -10,7 +10,10 @@
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/sched.h>
+#include <linux/sched/task.h>
 #include <linux/shmem_fs.h>
+#include <linux/user_namespace.h>
 #include <linux/version.h>
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
@@ -92,6 +95,52 @@ static inline int xbzrle_folio_mapcount(struct folio *folio)
 }
 
 #define folio_mapcount xbzrle_folio_mapcount
+#endif
+
+/* "move asm/unaligned.h to linux/unaligned.h" */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+#include <asm/unaligned.h>
+#else
+#include <linux/unaligned.h>
+#endif
+
+/* "mm: update shmem_[kernel]_file_*() functions to use vma_flags_t" */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
+#define XBZRLE_VMA_NONE		0
+#define XBZRLE_VMA_NORESERVE	VM_NORESERVE
+#else
+#define XBZRLE_VMA_NONE		EMPTY_VMA_FLAGS
+#define XBZRLE_VMA_NORESERVE	mk_vma_flags(VMA_NORESERVE_BIT)
+#endif
+
+/*
+ * The user namespace whose capabilities reach the mm of a task, with a
+ * reference; NULL if the task has another mm by now.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 2, 0)
+static inline struct user_namespace *
+xbzrle_get_mm_user_ns(struct task_struct *task, struct mm_struct *mm)
+{
+	return get_user_ns(mm->user_ns);
+}
+#else
+/* "exec: introduce struct task_exec_state", changed together with the mm */
+#include <linux/sched/exec_state.h>
+
+static inline struct user_namespace *
+xbzrle_get_mm_user_ns(struct task_struct *task, struct mm_struct *mm)
+{
+	struct user_namespace *user_ns = NULL;
+	struct task_exec_state *state;
+
+	task_lock(task);
+	state = rcu_dereference_protected(task->exec_state,
+					  lockdep_is_held(&task->alloc_lock));
+	if (task->mm == mm)
+		user_ns = get_user_ns(state->user_ns);
+	task_unlock(task);
+	return user_ns;
+}
 #endif
 
 /*
