@@ -19,7 +19,7 @@ help:
 	@echo 'unload     unload it'
 	@echo 'demo       migrate a busy redis-server in a VM'
 	@echo 'check      every test and the demo; says what passed'
-	@echo 'lint       checkpatch, sparse, kernel-doc, shellcheck, mandoc'
+	@echo 'lint       checkpatch, sparse, coccicheck, clang-tidy and others'
 	@echo 'kunit      the KUnit suites, in a user-mode Linux'
 	@echo 'selftest   the tests that run in a VM with the module'
 	@echo 'torture    random tracking test; SECONDS=N SEED=N'
