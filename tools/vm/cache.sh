@@ -171,13 +171,18 @@ try_download() {
 		-o APT::Sandbox::User=root download "$@") >&2
 }
 
-# unpack PACKAGE=VERSION INTO: the .deb's version has its colon escaped.
+# unpack PACKAGE=VERSION INTO: the .deb's version has its colon escaped. There
+# may be one for each architecture.
 unpack() {
-	local version=${1#*=} debs
+	local version=${1#*=} prefix deb
 
-	debs=("$CACHE/dl/${1%%=*}_${version//:/%3a}_"*.deb)
-	[ -f "${debs[0]}" ] || die "${debs[0]} was not downloaded"
-	dpkg -x "${debs[0]}" "$2"
+	prefix=$CACHE/dl/${1%%=*}_${version//:/%3a}
+	for deb in "${prefix}_${arch-}.deb" "${prefix}_"*.deb; do
+		[ -f "$deb" ] || continue
+		dpkg -x "$deb" "$2"
+		return
+	done
+	die "${prefix}_*.deb was not downloaded"
 }
 
 # all_there FILE: is all that an answer names still there?
