@@ -18,6 +18,8 @@
 #define DATA		0x10000
 /* Not a multiple of the page size: each pass writes at other offsets. */
 #define STRIDE		(4096 + 192)
+
+#if defined(__x86_64__)
 #define PORT		0x10
 
 /*
@@ -35,6 +37,29 @@ static const unsigned char code[] = {
 	0xe6, PORT,		/* out PORT, al */
 	0xeb, 0xee,		/* jmp again */
 };
+#elif defined(__aarch64__)
+/* Where no memory is. */
+#define PORT		((uint64_t)1 << 30)
+
+/*
+ * The same with w0, x3, x1, x2 and x5; x6 is PORT. The MMU is off, which the
+ * machine must not take for a reason to go past the host's caches: an emulated
+ * one has none.
+ */
+static const uint32_t code[] = {
+	0x11000400,		/* again: add w0, w0, #1 */
+	0xaa0103e3,		/* mov x3, x1 */
+	0xb9000060,		/* next: str w0, [x3] */
+	0xb9404064,		/* ldr w4, [x3, #64] */
+	0x0b000084,		/* add w4, w4, w0 */
+	0xb9004064,		/* str w4, [x3, #64] */
+	0x8b050063,		/* add x3, x3, x5 */
+	0xeb02007f,		/* cmp x3, x2 */
+	0x54ffff43,		/* b.lo next */
+	0xb90000c0,		/* str w0, [x6] */
+	0x17fffff6,		/* b again */
+};
+#endif
 
 struct guest {
 	int kvm;
@@ -48,6 +73,7 @@ struct guest {
 	unsigned int bad_exit;
 };
 
+#if defined(__x86_64__)
 static bool guest_set_registers(struct guest *g)
 {
 	struct kvm_sregs sregs;
@@ -81,6 +107,49 @@ static bool guest_set_registers(struct guest *g)
 	       !ioctl(g->vcpu, KVM_SET_REGS, &regs);
 }
 
+static bool guest_passed(const struct kvm_run *run)
+{
+	return run->exit_reason == KVM_EXIT_IO && run->io.port == PORT;
+}
+#elif defined(__aarch64__)
+static bool guest_set_registers(struct guest *g)
+{
+	const struct {
+		size_t where;
+		uint64_t value;
+	} regs[] = {
+		{ KVM_REG_ARM_CORE_REG(regs.pc), CODE },
+		{ KVM_REG_ARM_CORE_REG(regs.regs[1]), DATA },
+		{ KVM_REG_ARM_CORE_REG(regs.regs[2]), LENGTH - STRIDE },
+		{ KVM_REG_ARM_CORE_REG(regs.regs[5]), STRIDE },
+		{ KVM_REG_ARM_CORE_REG(regs.regs[6]), PORT },
+	};
+	struct kvm_vcpu_init init;
+	unsigned int i;
+
+	if (ioctl(g->vm, KVM_ARM_PREFERRED_TARGET, &init) ||
+	    ioctl(g->vcpu, KVM_ARM_VCPU_INIT, &init))
+		return false;
+	for (i = 0; i < ARRAY_SIZE(regs); i++) {
+		struct kvm_one_reg reg = {
+			.id = KVM_REG_ARM64 | KVM_REG_SIZE_U64 |
+			      KVM_REG_ARM_CORE | regs[i].where,
+			.addr = (uintptr_t)&regs[i].value,
+		};
+
+		if (ioctl(g->vcpu, KVM_SET_ONE_REG, &reg))
+			return false;
+	}
+	return true;
+}
+
+static bool guest_passed(const struct kvm_run *run)
+{
+	return run->exit_reason == KVM_EXIT_MMIO && run->mmio.is_write &&
+	       run->mmio.phys_addr == PORT;
+}
+#endif
+
 static bool guest_make(struct guest *g, unsigned char *mem)
 {
 	struct kvm_userspace_memory_region slot = {
@@ -110,8 +179,7 @@ static void *guest_run(void *arg)
 			g->bad_exit = 1000 + errno;
 			break;
 		}
-		if (g->run->exit_reason != KVM_EXIT_IO ||
-		    g->run->io.port != PORT) {
+		if (!guest_passed(g->run)) {
 			g->bad_exit = g->run->exit_reason;
 			break;
 		}

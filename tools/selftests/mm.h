@@ -14,6 +14,25 @@
 
 #define HUGE_SIZE	((size_t)2 << 20)
 
+/*
+ * What the lab's machines have: QEMU's s390x has no huge pages and runs no
+ * guests, and Linux 6.1 has write protection by userfaultfd on x86 only. Tests
+ * of what is not there are not built, so that a test that is skipped stands for
+ * something that ought to be there.
+ */
+#ifdef __s390x__
+#define MM_HAVE_HUGE_PAGES	0
+#define MM_HAVE_KVM		0
+#else
+#define MM_HAVE_HUGE_PAGES	1
+#define MM_HAVE_KVM		1
+#endif
+#ifdef __x86_64__
+#define MM_HAVE_UFFD_WP		1
+#else
+#define MM_HAVE_UFFD_WP		0
+#endif
+
 /**
  * struct mm_writer - a thread of mm_write_at_random()
  * @mem: where it writes

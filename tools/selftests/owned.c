@@ -442,6 +442,7 @@ TEST_F(owned, region_fd_is_not_written)
 	EXPECT_ROUND(0);
 }
 
+#if MM_HAVE_HUGE_PAGES
 /* Huge pages may back the file but one write must not cost 512 pages. */
 TEST_F(owned, huge_pages_are_tracked_by_page)
 {
@@ -494,6 +495,7 @@ TEST_F(owned, huge_pages_are_tracked_by_page)
 	mm_write_file(SHMEM_HUGE, "never");
 	close(rfd);
 }
+#endif
 
 TEST_F(owned, swap_loses_nothing)
 {

@@ -250,6 +250,7 @@ TEST_F(pte, fork)
 	EXPECT_EQ(PAGES, sent(self->model));
 }
 
+#if MM_HAVE_HUGE_PAGES
 /* A huge page written in one place costs one page. */
 TEST_F(pte, huge_pages_are_tracked_by_page)
 {
@@ -285,6 +286,7 @@ TEST_F(pte, huge_pages_are_tracked_by_page)
 	EXPECT_FALSE(mm_vm_flag(mem, "nh"));
 	EXPECT_TRUE(mm_vm_flag(mem, "hg"));
 }
+#endif
 
 TEST_F(pte, nohugepage_of_the_owner_stays)
 {
@@ -308,6 +310,7 @@ TEST_F(pte, nohugepage_is_given_back_on_close)
 	EXPECT_FALSE(mm_vm_flag(mem, "hg"));
 }
 
+#if MM_HAVE_HUGE_PAGES
 /* The owner asks for huge pages while it is being tracked. */
 TEST_F(pte, huge_pages_come_back)
 {
@@ -375,6 +378,7 @@ TEST_F(pte, khugepaged)
 	mm_write_file(THP "khugepaged/scan_sleep_millisecs", "10000");
 	mm_write_file(THP "enabled", "madvise");
 }
+#endif
 
 TEST_F(pte, swap_loses_nothing)
 {
@@ -537,16 +541,18 @@ TEST_F(pte, forced_write)
 	close(file);
 }
 
-/* Pages that a restorer puts in place, with and without write permission. */
+/* Pages that a restorer puts in place, some without write permission. */
 TEST_F(pte, userfaultfd_copy)
 {
 	struct uffdio_api api = {
 		.api = UFFD_API,
-		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+		.features = MM_HAVE_UFFD_WP ? UFFD_FEATURE_PAGEFAULT_FLAG_WP :
+			    0,
 	};
 	struct uffdio_register reg = {
 		.range = { (uintptr_t)self->mem, LENGTH },
-		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP,
+		.mode = UFFDIO_REGISTER_MODE_MISSING |
+			(MM_HAVE_UFFD_WP ? UFFDIO_REGISTER_MODE_WP : 0),
 	};
 	struct uffdio_writeprotect wp = {
 		.range = { (uintptr_t)self->mem, LENGTH },
@@ -569,7 +575,8 @@ TEST_F(pte, userfaultfd_copy)
 			.dst = (uintptr_t)self->mem + i * UNIT,
 			.src = (uintptr_t)page,
 			.len = UNIT,
-			.mode = i & 2 ? UFFDIO_COPY_MODE_WP : 0,
+			.mode = MM_HAVE_UFFD_WP && i & 2 ?
+				UFFDIO_COPY_MODE_WP : 0,
 		};
 
 		ASSERT_EQ(0, ioctl(uffd, UFFDIO_COPY, &copy));
@@ -577,7 +584,8 @@ TEST_F(pte, userfaultfd_copy)
 	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
 	EXPECT_EQ(8, sent(self->model));
 	/* Its write protection and ours do not get in each other's way. */
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_WRITEPROTECT, &wp));
+	if (MM_HAVE_UFFD_WP)
+		ASSERT_EQ(0, ioctl(uffd, UFFDIO_WRITEPROTECT, &wp));
 	ASSERT_EQ(0, ioctl(uffd, UFFDIO_UNREGISTER, &reg.range));
 	close(uffd);
 	for (i = 0; i < 8; i++)
@@ -626,6 +634,7 @@ TEST_F(pte, shared_mapping_only_when_asked_for)
 	EXPECT_EQ(-1, model_diff(self->model, "shared", mem, 0, LENGTH));
 }
 
+#if MM_HAVE_HUGE_PAGES
 /* Shared memory may be huge in its file, and is mapped by page here. */
 TEST_F(pte, shared_huge_pages)
 {
@@ -661,6 +670,7 @@ TEST_F(pte, shared_huge_pages)
 	}
 	mm_write_file(THP "shmem_enabled", "never");
 }
+#endif
 
 TEST_F(pte, shared_memfd)
 {
@@ -712,6 +722,7 @@ TEST_F(pte, hole_in_an_unmapped_page_of_a_memfd)
 	close(file);
 }
 
+#if MM_HAVE_KVM
 /* A secondary MMU writes where no page table entry tells. */
 TEST_F(pte, refused_beside_a_secondary_mmu)
 {
@@ -733,6 +744,7 @@ TEST_F(pte, refused_beside_a_secondary_mmu)
 	close(vm);
 	close(kvm);
 }
+#endif
 
 TEST_F(pte, unregister_restores_writability)
 {
