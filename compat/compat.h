@@ -172,7 +172,16 @@ static inline void xbzrle_flush_tlb_mm(struct mm_struct *mm)
 
 static inline void xbzrle_flush_tlb_mm(struct mm_struct *mm)
 {
+#if defined(CONFIG_ARM64) && LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+	/*
+	 * "mmu_notifiers: call invalidate_range() when invalidating TLBs" has
+	 * flush_tlb_mm() call what no module may. An mm with notifiers besides
+	 * ours is refused, so there is nobody else to tell.
+	 */
+	flush_tlb_all();
+#else
 	flush_tlb_mm(mm);
+#endif
 }
 
 #define XBZRLE_HAVE_FLUSH_TLB	1
