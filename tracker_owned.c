@@ -171,6 +171,15 @@ static int owned_file_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
+static struct file *owned_shmem(loff_t size)
+{
+	struct file *file = shmem_file_setup("xbzrle", size,
+					     XBZRLE_VMA_NORESERVE);
+
+	/* Without memory for an inode it says that there is no space. */
+	return file == ERR_PTR(-ENOSPC) ? ERR_PTR(-ENOMEM) : file;
+}
+
 /* shmem's, for reading and seeking, with ours in their place. */
 static struct file_operations owned_fops;
 /* The kernel's own for an inode that cannot be opened, and how it is had. */
@@ -186,7 +195,7 @@ int xbzrle_owned_init(void)
 {
 	struct file *shmem, *anon;
 
-	shmem = shmem_file_setup("xbzrle", PAGE_SIZE, XBZRLE_VMA_NONE);
+	shmem = owned_shmem(PAGE_SIZE);
 	if (IS_ERR(shmem))
 		return PTR_ERR(shmem);
 	owned_fops = *shmem->f_op;
@@ -367,10 +376,9 @@ struct file *xbzrle_owned_create(const char *name, u32 name_len, u64 length,
 				 length);
 	if (ret)
 		goto free_owned;
-	file = shmem_file_setup("xbzrle", length, XBZRLE_VMA_NORESERVE);
+	file = owned_shmem(length);
 	if (IS_ERR(file)) {
-		/* No memory for the inode is no space to shmem. */
-		ret = file == ERR_PTR(-ENOSPC) ? -ENOMEM : PTR_ERR(file);
+		ret = PTR_ERR(file);
 		goto destroy_region;
 	}
 

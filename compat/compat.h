@@ -106,10 +106,8 @@ static inline int xbzrle_folio_mapcount(struct folio *folio)
 
 /* "mm: update shmem_[kernel]_file_*() functions to use vma_flags_t" */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
-#define XBZRLE_VMA_NONE		0
 #define XBZRLE_VMA_NORESERVE	VM_NORESERVE
 #else
-#define XBZRLE_VMA_NONE		EMPTY_VMA_FLAGS
 #define XBZRLE_VMA_NORESERVE	mk_vma_flags(VMA_NORESERVE_BIT)
 #endif
 
