@@ -24,7 +24,7 @@ int xbzrle_dirty_init(struct xbzrle_dirty_set *set, unsigned long nr_units)
 	for (i = 0; i < XBZRLE_DIRTY_LEVELS; i++) {
 		set->nbits[i] = nbits;
 		set->level[i] = kvcalloc(BITS_TO_LONGS(nbits), sizeof(long),
-					 GFP_KERNEL_ACCOUNT);
+					 GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 		if (!set->level[i])
 			goto free_levels;
 		nbits = BITS_TO_LONGS(nbits);

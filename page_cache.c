@@ -102,7 +102,8 @@ static int slots_reserve(struct xbzrle_cache *cache)
 
 	if (cache->used < cache->nr_slots)
 		return 0;
-	slots = kvmalloc_array(nr_slots, sizeof(*slots), GFP_KERNEL_ACCOUNT);
+	slots = kvmalloc_array(nr_slots, sizeof(*slots),
+			       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!slots)
 		return -ENOMEM;
 	if (cache->used)

@@ -40,7 +40,7 @@ int xbzrle_region_init(struct xbzrle_region *region,
 	if (ret)
 		goto destroy_dirty;
 	region->sent = kvcalloc(BITS_TO_LONGS(region->nr_units), sizeof(long),
-				GFP_KERNEL_ACCOUNT);
+				GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!region->sent) {
 		ret = -ENOMEM;
 		goto destroy_pending;

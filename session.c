@@ -26,7 +26,7 @@ struct xbzrle_session *xbzrle_session_open(void)
 	struct xbzrle_session *session;
 	int ret;
 
-	session = kvzalloc(sizeof(*session), GFP_KERNEL_ACCOUNT);
+	session = kvzalloc(sizeof(*session), GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!session)
 		return ERR_PTR(-ENOMEM);
 	mutex_init(&session->lock);

@@ -32,7 +32,8 @@
  */
 int xbzrle_stream_init(struct xbzrle_stream *stream, struct xarray *regions)
 {
-	stream->buf = kvmalloc(XBZRLE_STREAM_BUF, GFP_KERNEL_ACCOUNT);
+	stream->buf = kvmalloc(XBZRLE_STREAM_BUF,
+			       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!stream->buf)
 		return -ENOMEM;
 	stream->regions = regions;
@@ -98,7 +99,7 @@ int xbzrle_stream_prepare_setup(struct xbzrle_stream *stream)
 		len += 1 + region->name_len + sizeof(u64);
 		total += region_length(region);
 	}
-	setup = kvmalloc(len, GFP_KERNEL_ACCOUNT);
+	setup = kvmalloc(len, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!setup)
 		return -ENOMEM;
 

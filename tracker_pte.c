@@ -856,7 +856,7 @@ struct xbzrle_region *xbzrle_pte_register(struct xbzrle_pte_range *range,
 	if (ret)
 		goto free_pte;
 	pte->armed = kvcalloc(BITS_TO_LONGS(pte->region.nr_units), sizeof(long),
-			      GFP_KERNEL_ACCOUNT);
+			      GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!pte->armed) {
 		ret = -ENOMEM;
 		goto destroy_region;
