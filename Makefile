@@ -23,6 +23,7 @@ help:
 	@echo 'kunit      the KUnit suites, in a user-mode Linux'
 	@echo 'selftest   the tests that run in a VM with the module'
 	@echo 'torture    random tracking test; SECONDS=N SEED=N'
+	@echo 'check-debug  what of that runs in a debug kernel, alone'
 	@echo 'coverage   which lines of the module the tests run'
 	@echo 'bench      costs of the codec and of a round; JSON=1'
 	@echo 'clean      what was built here; not the cache folder'
@@ -64,6 +65,9 @@ selftest:
 torture:
 	@tools/selftests/run-in-vm torture "$(SECONDS)" "$(SEED)"
 
+check-debug:
+	@tools/check debug leaks
+
 coverage:
 	@tools/coverage
 
@@ -74,5 +78,5 @@ clean:
 	if [ -d $(KDIR) ]; then $(MAKE) -C $(KDIR) M=$(CURDIR) clean; fi
 	rm -rf $(BUILD)
 
-.PHONY: all help module tools load unload check demo lint kunit selftest \
+.PHONY: all help module tools load unload check check-debug demo lint kunit selftest \
 	torture coverage bench clean $(TOOLS:%=tool-%)
