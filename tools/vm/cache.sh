@@ -4,6 +4,9 @@
 # Everything is unpacked beside its place and renamed into it when complete, so
 # an interrupted run leaves nothing that looks finished.
 
+# Also in $(...), where a command that fails must not go unnoticed either.
+shopt -s inherit_errexit
+
 CACHE=${XBZRLE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xbzrle}
 
 # What KERNEL may name, besides debug:
@@ -166,7 +169,10 @@ download() {
 }
 
 try_download() {
-	echo "${0##*/}: downloading $*" >&2
+	local more=$(($# - 1))
+
+	[ $more -gt 0 ] || more=
+	echo "${0##*/}: downloading $1${more:+ and $more more}" >&2
 	(cd "$CACHE/dl" && apt-get "${apt[@]}" -qq \
 		-o APT::Sandbox::User=root download "$@") >&2
 }
