@@ -100,10 +100,11 @@ known() {
 	echo "$answer"
 }
 
-# "PACKAGE=VERSION" of what apt would install.
+# candidate PACKAGE...: "PACKAGE=VERSION" of what apt would install.
 candidate() {
-	apt-cache "${apt[@]}" policy "$1" |
-		sed -n "s/^ *Candidate: \([^(].*\)/$1=\1/p"
+	apt-cache "${apt[@]}" policy "$@" | awk '
+	/^[^ ]/				{ sub(/:.*/, ""); name = $0 }
+	$1 == "Candidate:" && $2 !~ /^\(/	{ print name "=" $2 }'
 }
 
 # This machine's own sources of Debian packages: URI, suite and label a line.
