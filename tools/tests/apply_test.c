@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -276,6 +278,71 @@ static void refuse(const struct build *build, int code, const char *message)
 	close(fd);
 }
 
+/* One complete round into an image whose file is @fd, or the error. */
+static int apply_round(struct xbzrle_image *image, const struct build *build,
+		       int fd)
+{
+	struct xbzrle_wire *wire = xbzrle_wire_new(NULL);
+	struct xbzrle_record record;
+	int ret = 0;
+
+	assert_non_null(wire);
+	xbzrle_wire_feed(wire, build->bytes, build->length);
+	while (!ret && xbzrle_wire_next(wire, &record, NULL) > 0) {
+		if (record.kind == XBZRLE_RECORD_BLOCK && fd >= 0)
+			ret = xbzrle_image_add_file(image, record.region, fd,
+						    SIZE, NULL);
+		else
+			ret = xbzrle_image_apply(image, &record, NULL);
+	}
+	assert_true(ret || !xbzrle_wire_end(wire, NULL));
+	xbzrle_wire_free(wire);
+	return ret;
+}
+
+/* The disk is full while a round is kept, and has room again for another. */
+static void round_follows_one_without_room(void **state)
+{
+	struct xbzrle_image *image = xbzrle_image_new(tmp, NULL);
+	static uint8_t want[SIZE];
+	struct rlimit usual, small;
+	struct build build = {};
+	int fd = make_file(), i;
+
+	(void)state;
+	assert_non_null(image);
+	build_rounds(&build, 1);
+	assert_int_equal(apply_round(image, &build, fd), 0);
+
+	build.length = 0;
+	setup(&build);
+	for (i = 0; i < 4 * PAGES; i++)
+		build_page(&build, i ? NULL : "r", i % 2 * UNIT, 0x77);
+	build_eos(&build);
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(getrlimit(RLIMIT_FSIZE, &usual), 0);
+	small = usual;
+	small.rlim_cur = SIZE + 100;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	assert_int_equal(apply_round(image, &build, -1), -EFBIG);
+	assert_int_equal(xbzrle_image_abort(image, NULL), 0);
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &usual), 0);
+	model(want, 1);
+	assert_file(fd, want);
+
+	build.length = 0;
+	setup(&build);
+	build_page(&build, "r", UNIT, 0x66);
+	build_eos(&build);
+	assert_int_equal(apply_round(image, &build, -1), 0);
+	memset(want + UNIT, 0x66, UNIT);
+	assert_file(fd, want);
+
+	xbzrle_image_free(image);
+	build_free(&build);
+	close(fd);
+}
+
 static void refuses_delta_of_unknown_page(void **state)
 {
 	struct build build = {};
@@ -402,6 +469,7 @@ int main(void)
 		cmocka_unit_test(arrives_in_memory),
 		cmocka_unit_test(arrives_by_rounds),
 		cmocka_unit_test(refused_round_leaves_nothing),
+		cmocka_unit_test(round_follows_one_without_room),
 		cmocka_unit_test(refuses_delta_of_unknown_page),
 		cmocka_unit_test(refuses_bad_delta_at_once),
 		cmocka_unit_test(refuses_region_not_added),

@@ -446,6 +446,8 @@ static void test_decode_malformed(void **state)
 		{ "one byte before an nzrun", 3, { 0x85, 0, 1 } },
 		{ "half an nzrun length", 2, { 5, 0x81 } },
 		{ "nzrun of 0", 3, { 5, 0, 'x' } },
+		{ "nzrun of 0 at the end", 2, { 5, 0 } },
+		{ "nzrun of 0 in the middle", 5, { 5, 0, 5, 1, 'x' } },
 		{ "nzrun of 0 in two bytes", 4, { 5, 0x80, 0, 'x' } },
 		{ "second nzrun of 0", 6, { 5, 1, 'x', 5, 0, 'x' } },
 		{ "second zrun of 0", 6, { 5, 1, 'x', 0, 1, 'y' } },

@@ -198,7 +198,9 @@ static void build_transfer(const char *kind, uint64_t features)
 	}
 	if (!strcmp(kind, "halfround"))
 		stream.length -= 8;
-	round_end(2);
+	if (!strcmp(kind, "wrongbyte"))
+		position++;
+	round_end(strcmp(kind, "wronground") ? 2 : 3);
 	if (!strcmp(kind, "hangup"))
 		return;
 	if (!strcmp(kind, "dropped")) {

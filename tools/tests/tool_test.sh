@@ -168,6 +168,8 @@ bad_streams() {
 	refused features 'features 0x10000000000'
 	refused malformed 'stream byte .*: flags 0x800 .*not supported'
 	refused halfround 'cut short inside a round'
+	refused wronground 'sender ended round 3 at byte .* round 2 at byte'
+	refused wrongbyte 'sender ended round 2 at byte .* round 2 at byte'
 	refused hangup 'the sender is gone'
 	refused wrongdigest "region 'heap' differs"
 	refused nodigest 'no digest'

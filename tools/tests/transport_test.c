@@ -92,8 +92,12 @@ static void reads_what_is_documented(void **state)
 
 static void writes_what_is_documented(void **state)
 {
+	static const struct frame_round round = {
+		.round = 5, .position = 0x123456789a, .dirty_pages = 0x1234,
+	};
+	static const uint8_t digest[16] = { 1, [15] = 16 };
 	struct build want = {}, none = {}, payload = {};
-	uint8_t got[256];
+	uint8_t got[512];
 	struct frame_link link;
 
 	(void)state;
@@ -105,6 +109,14 @@ static void writes_what_is_documented(void **state)
 		.address = 0x1000, .length = 0x2000, .pid = 77,
 		.name = "heap" }, NULL), 0);
 	assert_int_equal(frame_send_verdict(&link, true, "yes", NULL), 0);
+	assert_int_equal(frame_send_round(&link, &round, NULL), 0);
+	assert_int_equal(frame_send_ack(&link, &round, NULL), 0);
+	assert_int_equal(frame_send_drop(&link, "heap", NULL), 0);
+	assert_int_equal(frame_send_digest(&link, &(struct frame_digest){
+		.length = 0x2000, .digest = { 1, [15] = 16 },
+		.name = "heap" }, NULL), 0);
+	assert_int_equal(frame_send_end(&link, 7, NULL), 0);
+	assert_int_equal(frame_send_error(&link, "no", NULL), 0);
 
 	build_be64(&payload, 3);
 	build_be64(&payload, 2);
@@ -117,12 +129,71 @@ static void writes_what_is_documented(void **state)
 	build_bytes(&payload, "heap", 4);
 	build_frame(&want, FRAME_REGION, 1, payload.bytes, payload.length);
 	build_frame(&want, FRAME_VERDICT, 2, "\1yes", 4);
+	payload.length = 0;
+	build_be64(&payload, round.round);
+	build_be64(&payload, round.position);
+	build_be64(&payload, round.dirty_pages);
+	build_frame(&want, FRAME_ROUND, 3, payload.bytes, payload.length);
+	build_frame(&want, FRAME_ACK, 4, payload.bytes, payload.length);
+	build_frame(&want, FRAME_DROP, 5, "heap", 4);
+	payload.length = 0;
+	build_be64(&payload, 0x2000);
+	build_bytes(&payload, digest, sizeof(digest));
+	build_bytes(&payload, "heap", 4);
+	build_frame(&want, FRAME_DIGEST, 6, payload.bytes, payload.length);
+	build_frame(&want, FRAME_END, 7, "\0\0\0\7", 4);
+	build_frame(&want, FRAME_ERROR, 8, "no", 2);
 
 	assert_int_equal(pread(link.out, got, sizeof(got), 0), want.length);
 	assert_memory_equal(got, want.bytes, want.length);
 	end_link(&link);
 	build_free(&want);
 	build_free(&payload);
+}
+
+static void unpacks_what_is_documented(void **state)
+{
+	static const uint8_t bytes[44] = {
+		0, 0, 0, 0, 0x12, 0x34, 0x56, 0x78,
+		0, 0, 0, 0x9a, 0, 0, 0, 1, 0, 0, 0x10, 0, 0, 0, 0, 2,
+	};
+	struct frame frame = { .payload = bytes };
+	struct frame_digest digest;
+	struct frame_region region;
+	struct frame_hello hello;
+	struct frame_round round;
+	uint32_t count;
+
+	(void)state;
+	frame.length = 20;
+	assert_int_equal(frame_get_hello(&frame, &hello, NULL), 0);
+	assert_int_equal(hello.offered, 0x12345678);
+	assert_int_equal(hello.required, 0x9a00000001);
+	frame.length = 24;
+	assert_int_equal(frame_get_round(&frame, &round, NULL), 0);
+	assert_int_equal(round.round, 0x12345678);
+	assert_int_equal(round.position, 0x9a00000001);
+	assert_int_equal(round.dirty_pages, 0x100000000002);
+	frame.length = 4;
+	frame.payload = bytes + 4;
+	assert_int_equal(frame_get_end(&frame, &count, NULL), 0);
+	assert_int_equal(count, 0x12345678);
+
+	frame.payload = (const uint8_t *)
+		"\0\0\0\0\0\0\x20\0\0\0\0\0\0\0\x30\0\0\0\1\2heap";
+	frame.length = 24;
+	assert_int_equal(frame_get_region(&frame, &region, NULL), 0);
+	assert_int_equal(region.address, 0x2000);
+	assert_int_equal(region.length, 0x3000);
+	assert_int_equal(region.pid, 0x102);
+	assert_string_equal(region.name, "heap");
+	frame.payload = (const uint8_t *)
+		"\0\0\0\0\0\0\x20\0" "0123456789abcdef" "heap";
+	frame.length = 28;
+	assert_int_equal(frame_get_digest(&frame, &digest, NULL), 0);
+	assert_int_equal(digest.length, 0x2000);
+	assert_memory_equal(digest.digest, "0123456789abcdef", 16);
+	assert_string_equal(digest.name, "heap");
 }
 
 static void refuses_every_flipped_bit(void **state)
@@ -305,6 +376,7 @@ int main(void)
 		cmocka_unit_test(checksum_is_crc32c),
 		cmocka_unit_test(reads_what_is_documented),
 		cmocka_unit_test(writes_what_is_documented),
+		cmocka_unit_test(unpacks_what_is_documented),
 		cmocka_unit_test(refuses_every_flipped_bit),
 		cmocka_unit_test(refuses_every_cut),
 		cmocka_unit_test(refuses_another_order),
