@@ -466,6 +466,32 @@ static void keeps_an_error(void **state)
 	build_free(&build);
 }
 
+/* A sender cannot have the receiver keep account of regions without end. */
+static void refuses_too_many_regions(void **state)
+{
+	struct xbzrle_record record;
+	struct xbzrle_error err;
+	struct build build = {};
+	struct xbzrle_wire *wire;
+	unsigned int i, blocks = 0;
+	char name[16];
+
+	(void)state;
+	build_setup(&build, (XBZRLE_STREAM_REGIONS + 1) * UNIT);
+	for (i = 0; i <= XBZRLE_STREAM_REGIONS; i++) {
+		snprintf(name, sizeof(name), "%u", i);
+		build_block(&build, name, UNIT);
+	}
+	wire = xbzrle_wire_new(&err);
+	xbzrle_wire_feed(wire, build.bytes, build.length);
+	while (xbzrle_wire_next(wire, &record, &err) > 0)
+		blocks += record.kind == XBZRLE_RECORD_BLOCK;
+	assert_int_equal(blocks, XBZRLE_STREAM_REGIONS);
+	assert_int_equal(err.code, EBADMSG);
+	xbzrle_wire_free(wire);
+	build_free(&build);
+}
+
 static void takes_more_regions(void **state)
 {
 	struct xbzrle_record record;
@@ -583,6 +609,7 @@ int main(void)
 		cmocka_unit_test(knows_a_cut),
 		cmocka_unit_test(keeps_an_error),
 		cmocka_unit_test(takes_more_regions),
+		cmocka_unit_test(refuses_too_many_regions),
 		cmocka_unit_test(takes_the_longest_name),
 		cmocka_unit_test(stands_bit_flips),
 	};
