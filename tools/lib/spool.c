@@ -10,8 +10,6 @@
 
 #include "spool.h"
 
-#define SPOOL_NAME	".xbzrle-spool"
-
 struct entry {
 	enum xbzrle_record_kind kind;
 	uint32_t region;
@@ -26,6 +24,26 @@ struct xbzrle_spool {
 	uint64_t left;		/* entries still to get */
 	char data[XBZRLE_UNIT_SIZE];
 };
+
+/*
+ * A file without a name. Where the filesystem has no such thing it has one for
+ * a moment, which no other image may use in that moment.
+ */
+static int open_file(int dir, const struct xbzrle_spool *spool)
+{
+	char name[64];
+	int fd;
+
+	fd = openat(dir, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+	if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
+		return fd;
+	snprintf(name, sizeof(name), ".xbzrle-spool.%d.%p", getpid(),
+		 (const void *)spool);
+	fd = openat(dir, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd >= 0)
+		unlinkat(dir, name, 0);
+	return fd;
+}
 
 /**
  * xbzrle_spool_new() - make an empty spool
@@ -43,11 +61,9 @@ struct xbzrle_spool *xbzrle_spool_new(int dir, struct xbzrle_error *err)
 		xbzrle_fail(err, ENOMEM, 0, "no memory for a spool");
 		return NULL;
 	}
-	fd = openat(dir, SPOOL_NAME,
-		    O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	fd = open_file(dir, spool);
 	if (fd < 0)
 		goto free_spool;
-	unlinkat(dir, SPOOL_NAME, 0);
 	spool->file = fdopen(fd, "w+");
 	if (!spool->file)
 		goto close_fd;

@@ -463,6 +463,26 @@ static void refuses_misuse(void **state)
 	xbzrle_image_free(image);
 }
 
+/* As another image's would be, made in the same folder just now. */
+static void leaves_other_spools_alone(void **state)
+{
+	struct xbzrle_image *image;
+	struct stat stat;
+	int fd;
+
+	(void)state;
+	fd = openat(tmp, ".xbzrle-spool", O_RDWR | O_CREAT, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, "round", 5), 5);
+	image = xbzrle_image_new(tmp, NULL);
+	assert_non_null(image);
+	assert_int_equal(fstat(fd, &stat), 0);
+	assert_int_equal(stat.st_size, 5);
+	xbzrle_image_free(image);
+	assert_int_equal(unlinkat(tmp, ".xbzrle-spool", 0), 0);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -476,6 +496,7 @@ int main(void)
 		cmocka_unit_test(takes_a_page_twice_in_a_round),
 		cmocka_unit_test(keeps_holes),
 		cmocka_unit_test(refuses_misuse),
+		cmocka_unit_test(leaves_other_spools_alone),
 	};
 
 	return cmocka_run_group_tests_name("apply", tests, open_tmp,
