@@ -229,7 +229,8 @@ int xbzrle_register(struct xbzrle_session *session, const char *name,
  * @addr: first address, page-aligned, of private anonymous memory
  * @length: bytes, a multiple of the page size
  * @region: filled in; its address is @addr
- * @err: set on failure; the memory is then as it was
+ * @err: set on failure; the memory is then as it was, unless the kernel ran
+ *	out of memory while it moved the mapping
  *
  * The content moves to a new region which then takes the place of the old
  * memory. Nobody may write to the range, or hold it pinned, during the call.
