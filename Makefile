@@ -9,6 +9,12 @@ TOOLS := lib xbzrle example
 KERNEL ?= 6.1
 export BUILD KERNEL
 
+VERSION := $(shell sed -n 's/^PACKAGE_VERSION="\(.*\)"/\1/p' dkms.conf)
+# What the module is built of; tools/graft adds Kconfig and the KUnit tests.
+MODULE_FILES := Kbuild $(wildcard *.[ch]) $(wildcard compat/*.h) \
+	$(wildcard include/xbzrle/*.h) $(wildcard include/uapi/linux/*.h)
+DKMS_SOURCE := $(DESTDIR)/usr/src/xbzrle-$(VERSION)
+
 all: module tools
 
 help:
@@ -17,6 +23,9 @@ help:
 	@echo 'tools      the tool, its library and the example, into build/'
 	@echo 'load       load the module'
 	@echo 'unload     unload it'
+	@echo 'install    the module and the tools; also install-module,'
+	@echo '           install-tools, uninstall-tools; PREFIX=, DESTDIR='
+	@echo 'install-dkms  the source of the module for dkms, in /usr/src'
 	@echo 'demo       migrate a busy redis-server in a VM'
 	@echo 'check      every test and the demo; says what passed'
 	@echo 'lint       checkpatch, sparse, coccicheck, clang-tidy and others'
@@ -46,6 +55,26 @@ load:
 
 unload:
 	rmmod xbzrle
+
+install: install-module install-tools
+
+install-module: module
+	$(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(DESTDIR),INSTALL_MOD_PATH=$(DESTDIR)) \
+		modules_install
+
+install-tools: tool-lib tool-xbzrle
+	$(MAKE) -C tools/lib install
+	$(MAKE) -C tools/xbzrle install
+
+uninstall-tools:
+	$(MAKE) -C tools/lib uninstall
+	$(MAKE) -C tools/xbzrle uninstall
+
+install-dkms:
+	set -e; for file in $(filter-out %.mod.c,$(MODULE_FILES)); do \
+		install -D -m 644 $$file $(DKMS_SOURCE)/$$file; \
+	done
+	install -m 644 dkms.conf $(DKMS_SOURCE)/dkms.conf
 
 check:
 	@tools/check
@@ -78,5 +107,6 @@ clean:
 	if [ -d $(KDIR) ]; then $(MAKE) -C $(KDIR) M=$(CURDIR) clean; fi
 	rm -rf $(BUILD)
 
-.PHONY: all help module tools load unload check check-debug demo lint kunit selftest \
-	torture coverage bench clean $(TOOLS:%=tool-%)
+.PHONY: all help module tools load unload install install-module \
+	install-tools uninstall-tools install-dkms check demo lint kunit \
+	selftest torture check-debug coverage bench clean $(TOOLS:%=tool-%)
