@@ -631,6 +631,13 @@ int xbzrle_session_get_stats(struct xbzrle_cmd *cmd)
 	return respond(cmd);
 }
 
+static int lock_for_read(struct xbzrle_session *session, bool nonblock)
+{
+	if (!nonblock)
+		return lock_session(session);
+	return mutex_trylock(&session->lock) ? 0 : -EAGAIN;
+}
+
 /**
  * xbzrle_session_read() - read() on a session
  * @session: the session
@@ -643,18 +650,33 @@ int xbzrle_session_get_stats(struct xbzrle_cmd *cmd)
 ssize_t xbzrle_session_read(struct xbzrle_session *session,
 			    struct iov_iter *to, bool nonblock)
 {
-	ssize_t ret;
+	ssize_t ret = lock_for_read(session, nonblock);
 
-	if (!nonblock) {
-		ret = lock_session(session);
-		if (ret)
-			return ret;
-	} else if (!mutex_trylock(&session->lock)) {
-		return -EAGAIN;
-	}
+	if (ret)
+		return ret;
 	ret = xbzrle_stream_read(&session->stream, to);
 	mutex_unlock(&session->lock);
 	return ret;
+}
+
+/**
+ * xbzrle_session_why_not() - why could nothing be read?
+ * @session: the session
+ * @nonblock: do not wait for another thread that uses the session
+ *
+ * Context: may sleep.
+ * Return: what a region ended with, -EAGAIN if none has, -ERESTARTSYS.
+ */
+ssize_t xbzrle_session_why_not(struct xbzrle_session *session, bool nonblock)
+{
+	struct xbzrle_sync ended;
+	ssize_t ret = lock_for_read(session, nonblock);
+
+	if (ret)
+		return ret;
+	ret = find_ended(session, &ended);
+	mutex_unlock(&session->lock);
+	return ret ?: -EAGAIN;
 }
 
 /**

@@ -118,6 +118,19 @@ static ssize_t xbzrle_read_iter(struct kiocb *iocb, struct iov_iter *to)
 				   iocb->ki_flags & IOCB_NOWAIT);
 }
 
+static ssize_t xbzrle_splice_read(struct file *file, loff_t *ppos,
+				  struct pipe_inode_info *pipe, size_t len,
+				  unsigned int flags)
+{
+	ssize_t ret = copy_splice_read(file, ppos, pipe, len, flags);
+
+	/* It turns EFAULT into that, though its own pages do not fault. */
+	if (ret == -EAGAIN)
+		ret = xbzrle_session_why_not(file->private_data,
+					     file->f_flags & O_NONBLOCK);
+	return ret;
+}
+
 static __poll_t xbzrle_poll(struct file *file, poll_table *wait)
 {
 	return xbzrle_session_poll(file->private_data, file, wait);
@@ -133,7 +146,7 @@ static const struct file_operations xbzrle_fops = {
 	.open		= xbzrle_open,
 	.release	= xbzrle_release,
 	.read_iter	= xbzrle_read_iter,
-	.splice_read	= copy_splice_read,
+	.splice_read	= xbzrle_splice_read,
 	.poll		= xbzrle_poll,
 	.unlocked_ioctl	= xbzrle_ioctl,
 	.compat_ioctl	= compat_ptr_ioctl,

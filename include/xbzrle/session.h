@@ -94,6 +94,7 @@ struct xbzrle_session *xbzrle_session_open(void);
 void xbzrle_session_close(struct xbzrle_session *session);
 ssize_t xbzrle_session_read(struct xbzrle_session *session,
 			    struct iov_iter *to, bool nonblock);
+ssize_t xbzrle_session_why_not(struct xbzrle_session *session, bool nonblock);
 __poll_t xbzrle_session_poll(struct xbzrle_session *session, struct file *file,
 			     poll_table *wait);
 void xbzrle_session_show(struct xbzrle_session *session, struct seq_file *m);

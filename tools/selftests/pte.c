@@ -830,6 +830,32 @@ TEST_F(pte, unmapped_in_a_round)
 	EXPECT_EQ(-EINVAL, dev_sync(self->fd, 0, NULL));
 }
 
+/* The kernel's own code says EAGAIN for a source that says EFAULT. */
+TEST_F(pte, unmapped_in_a_spliced_round)
+{
+	int pipefd[2], i;
+	ssize_t n;
+
+	ASSERT_EQ(0, pipe(pipefd));
+	self->mem[8 * UNIT]++;
+	ASSERT_EQ(0, dev_sync(self->fd, 0, NULL));
+	ASSERT_EQ(0, munmap(self->mem + 8 * UNIT, UNIT));
+	for (i = 0; i < 2; i++) {
+		while ((n = splice(self->fd, NULL, pipefd[1], NULL, 65536,
+				   SPLICE_F_NONBLOCK)) > 0)
+			ASSERT_EQ(n, read(pipefd[0], (char [65536]) { },
+					  65536));
+		EXPECT_EQ(-1, n);
+		EXPECT_EQ(EFAULT, errno);
+		ASSERT_EQ(0, fcntl(self->fd, F_SETFL, O_NONBLOCK));
+	}
+	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
+	EXPECT_LT(0, splice(self->fd, NULL, pipefd[1], NULL, 65536, 0));
+	EXPECT_EQ(0, splice(self->fd, NULL, pipefd[1], NULL, 65536, 0));
+	close(pipefd[0]);
+	close(pipefd[1]);
+}
+
 /* The other regions go on when the one that ended is dropped. */
 TEST_F(pte, other_regions_survive)
 {
