@@ -117,7 +117,7 @@ bool life_reader_dies(struct life *l)
 {
 	unsigned char *mem = plain_memory();
 	static unsigned char shadow[LIFE_LENGTH];
-	double until = life_now() + life_delay(l) * 1e-6;
+	double until = life_now() + life_delay(l) / 1e6;
 	uint64_t state[2], seed;
 	struct life_killer k[2];
 	unsigned int i;

@@ -56,13 +56,13 @@ static void fork_and_write(unsigned char *mem, uint64_t *state)
 	waitpid(pid, NULL, 0);
 }
 
-static void obey(struct target *t, enum order order, uint64_t *state)
+static void obey(struct target *t, enum order what, uint64_t *state)
 {
 	size_t first = rnd_below(state, LIFE_PAGES);
 	size_t nr = 1 + rnd_below(state, LIFE_PAGES - first);
 	unsigned char *part = t->mem + first * UNIT;
 
-	switch (order) {
+	switch (what) {
 	case FORK:
 		fork_and_write(t->mem, state);
 		break;
@@ -84,19 +84,18 @@ static void obey(struct target *t, enum order order, uint64_t *state)
 	}
 	__atomic_store_n(t->done, 1, __ATOMIC_RELEASE);
 	/* What is not there any more cannot be written. */
-	while (order == UNMAP || order == MOVE)
+	while (what == UNMAP || what == MOVE)
 		pause();
 }
 
 static void target_loop(struct target *t, uint64_t state)
 {
-	enum order order;
+	enum order what;
 
 	for (;;) {
-		order = __atomic_exchange_n(t->order, NOTHING,
-					    __ATOMIC_ACQUIRE);
-		if (order)
-			obey(t, order, &state);
+		what = __atomic_exchange_n(t->order, NOTHING, __ATOMIC_ACQUIRE);
+		if (what)
+			obey(t, what, &state);
 		life_scribble(t->mem, LIFE_LENGTH, &state);
 		/* Leaves the CPU to those who make the turns. */
 		usleep(rnd_below(&state, 300));
@@ -267,20 +266,20 @@ static bool reach(struct life *l, enum stage stage)
 }
 
 /* Waits for the order to have been obeyed. */
-static bool obeyed(struct life *l, struct target *t, enum order order)
+static bool obeyed(struct life *l, struct target *t, enum order what)
 {
 	double until = life_now() + EVENT_SECONDS;
 	bool done = false;
 
 	while (!done && life_now() < until) {
-		if (order == EXEC || order == EXIT)
+		if (what == EXEC || what == EXIT)
 			done = dev_poll(l->bench.fd) & GONE;
 		else
 			done = __atomic_load_n(t->done, __ATOMIC_ACQUIRE);
 		if (!done)
 			usleep(100);
 	}
-	return done || life_fail(l, "order %d is not obeyed", order);
+	return done || life_fail(l, "a target does not do %d", what);
 }
 
 /* In any order with SYNC and read(), or at the same time. */

@@ -262,7 +262,7 @@ static bool judge(struct transfer *t)
 	if (is_killed(t->received) && t->victim != RECEIVER)
 		return fail("the receiver was killed");
 	if (t->victim == NOBODY && (t->sent || t->received))
-		return fail("nobody was killed, and the sender ended with %#x, the receiver with %#x",
+		return fail("nobody was killed: sender %#x, receiver %#x",
 			    t->sent, t->received);
 	if (!t->sent && !manifest)
 		return fail("the sender is content without a manifest");
