@@ -159,7 +159,7 @@ bool mm_vm_flag(const void *addr, const char *flag)
  */
 int mm_write_file(const char *path, const char *text)
 {
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
 	int ret = 0;
 
 	if (fd < 0)
