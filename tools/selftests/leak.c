@@ -130,6 +130,16 @@ static int check_pages(void)
 }
 
 /**
+ * leak_watched - does the kernel watch for lost memory?
+ *
+ * Return: true if its command line asks for kmemleak or page_owner.
+ */
+bool leak_watched(void)
+{
+	return asked_for("kmemleak=on") || asked_for("page_owner=on");
+}
+
+/**
  * leak_check - look for memory that the kernel lost
  *
  * To be called when nothing of the device is open, mapped or registered. Looks

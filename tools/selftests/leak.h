@@ -3,6 +3,9 @@
 #ifndef LEAK_H
 #define LEAK_H
 
+#include <stdbool.h>
+
+bool leak_watched(void);
 int leak_check(void);
 
 #endif /* LEAK_H */
