@@ -180,8 +180,14 @@ static struct file *owned_shmem(loff_t size)
 	return file == ERR_PTR(-ENOSPC) ? ERR_PTR(-ENOMEM) : file;
 }
 
-/* shmem's, for reading and seeking, with ours in their place. */
-static struct file_operations owned_fops;
+/* shmem's for reading, seeking and syncing, and ours. */
+static struct file_operations owned_fops = {
+	.owner		= THIS_MODULE,
+	.release	= owned_file_release,
+	.mmap		= owned_file_mmap,
+	.fallocate	= owned_file_fallocate,
+};
+
 /* The kernel's own for an inode that cannot be opened, and how it is had. */
 static const struct file_operations *no_open_fops;
 
@@ -198,15 +204,10 @@ int xbzrle_owned_init(void)
 	shmem = owned_shmem(PAGE_SIZE);
 	if (IS_ERR(shmem))
 		return PTR_ERR(shmem);
-	owned_fops = *shmem->f_op;
-	owned_fops.owner = THIS_MODULE;
-	owned_fops.release = owned_file_release;
-	owned_fops.mmap = owned_file_mmap;
-	owned_fops.fallocate = owned_file_fallocate;
-	/* shmem's insists on its own operations, to place huge pages. */
-	owned_fops.get_unmapped_area = NULL;
-	owned_fops.write_iter = NULL;
-	owned_fops.splice_write = NULL;
+	owned_fops.llseek = shmem->f_op->llseek;
+	owned_fops.read_iter = shmem->f_op->read_iter;
+	owned_fops.splice_read = shmem->f_op->splice_read;
+	owned_fops.fsync = shmem->f_op->fsync;
 	/* fput() may act when a module that failed to load is gone already. */
 	anon = anon_inode_getfile("[xbzrle]", shmem->f_op, NULL, 0);
 	fput(shmem);
