@@ -190,13 +190,16 @@ static void apply(const char *stream, const char *dir)
 	while (!ret && (got = read(in, buffer, sizeof(buffer))) > 0) {
 		xbzrle_wire_feed(wire, buffer, got);
 		while ((ret = xbzrle_wire_next(wire, &record, &error)) > 0) {
+			unsigned int region = record.region;
+
 			if (record.kind != XBZRLE_RECORD_BLOCK)
 				ret = xbzrle_image_apply(image, &record,
 							 &error);
-			else if (record.region < REGIONS)
-				ret = xbzrle_image_add_memory(image,
-					record.region, memory[record.region],
-					record.length, &error);
+			else if (region < REGIONS)
+				ret = xbzrle_image_add_memory(image, region,
+							      memory[region],
+							      record.length,
+							      &error);
 			if (ret)
 				die("apply");
 		}
