@@ -174,6 +174,15 @@ unregister:
 	return ret;
 }
 
+/* No memory that exists can be registered, whatever its kind. */
+static bool lacks_pte(struct xbzrle_session *session)
+{
+	struct xbzrle_info info;
+
+	return !xbzrle_info(session, &info, NULL) &&
+	       !(info.features & XBZRLE_FEATURE_TRACKER_PTE);
+}
+
 /**
  * xbzrle_register() - track memory that exists
  * @session: session
@@ -203,6 +212,10 @@ int xbzrle_register(struct xbzrle_session *session, const char *name,
 	};
 
 	if (ioctl(session->fd, XBZRLE_IOC_REGISTER, &arg)) {
+		if (errno == EOPNOTSUPP && lacks_pte(session))
+			return xbzrle_fail(err, EOPNOTSUPP, arg.error_addr,
+					   "cannot register region '%s': this kernel cannot track memory that exists already; the program must make its memory with xbzrle_create() or xbzrle_adopt(), or run on another kernel (see Limits in README.md)",
+					   name);
 		if (errno == EFAULT || errno == EOPNOTSUPP)
 			return xbzrle_fail(err, errno, arg.error_addr,
 					   "cannot register region '%s': %s at address %#llx",

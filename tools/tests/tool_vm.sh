@@ -184,10 +184,28 @@ maps() {
 	kill $target
 }
 
-transfers
-maps
-troubles
-ends
+refused() {
+	target steady
+	xbzrle send --pid $target file:file >send.log 2>&1
+	sent=$?
+	ends_badly "that this kernel cannot track the memory" \
+		'xbzrle_create() or xbzrle_adopt()'
+	xbzrle recv --output refused file:file >recv.log 2>&1
+	[ $? -eq 1 ] && grep -q 'the sender failed: .*cannot track' recv.log
+	result $? "the receiver is told so"
+	kill $target
+}
+
+# Who boots the kernel says what it must be able to track.
+case ${TRACKERS:?} in
+*pte*)
+	transfers
+	maps
+	troubles
+	ends ;;
+*)
+	refused ;;
+esac
 echo "1..$count"
 cd / && rm -rf "$work"
 exit $failed
