@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "device.h"
@@ -48,6 +49,26 @@ int dev_info(int fd, struct xbzrle_info *info)
 	memset(info, 0, sizeof(*info));
 	info->size = sizeof(*info);
 	return dev_ioctl(fd, XBZRLE_IOC_GET_INFO, info);
+}
+
+/**
+ * dev_has_pte - can memory that exists be registered on this kernel?
+ *
+ * Return: what GET_INFO says of the pte tracker.
+ */
+bool dev_has_pte(void)
+{
+	static int has = -1;
+	struct xbzrle_info info;
+	int fd;
+
+	if (has < 0) {
+		fd = dev_open();
+		has = !dev_info(fd, &info) &&
+		      info.features & XBZRLE_FEATURE_TRACKER_PTE;
+		close(fd);
+	}
+	return has;
 }
 
 /**
@@ -105,6 +126,36 @@ int dev_register(int fd, const char *name, const void *addr, uint64_t length,
 	if (out)
 		*out = arg;
 	return ret;
+}
+
+/**
+ * dev_track - make memory of the caller a region, one way or the other
+ * @fd: session
+ * @name: of the region
+ * @mem: private memory; where such cannot be registered, owned memory takes its
+ *	place
+ * @length: bytes
+ *
+ * Return: 0 or a negative errno.
+ */
+int dev_track(int fd, const char *name, void *mem, uint64_t length)
+{
+	void *made;
+	int rfd;
+
+	if (dev_has_pte())
+		return dev_register(fd, name, mem, length, 0,
+				    XBZRLE_TRACKER_AUTO, NULL);
+	rfd = dev_create(fd, name, length, NULL);
+	if (rfd < 0)
+		return rfd;
+	made = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, rfd, 0);
+	close(rfd);
+	if (made == MAP_FAILED)
+		return -ENOMEM;
+	memcpy(made, mem, length);
+	return mremap(made, length, length, MREMAP_MAYMOVE | MREMAP_FIXED,
+		      mem) == mem ? 0 : -errno;
 }
 
 /**

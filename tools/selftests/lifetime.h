@@ -36,7 +36,7 @@ struct life_results {
  * struct life_bench - a session that survives what dies beside it
  * @fd: session
  * @m: receiver of all that is read from it
- * @mem: private memory of this process, registered as "mem"
+ * @mem: private memory of this process, registered as "mem" where it can be
  * @own: owned memory, as "own"
  * @rfd: region fd of @own
  * @names: regions named so far, for names that were not used

@@ -103,6 +103,53 @@ TEST_F(pte, writes_are_seen_by_page)
 	EXPECT_SAME();
 }
 
+TEST_F(pte, overlap)
+{
+	unsigned char *mem = mm_anon(16 * UNIT);
+	struct xbzrle_register first;
+	int other = dev_open();
+
+	ASSERT_LE(0, other);
+	ASSERT_NE(NULL, mem);
+	ASSERT_EQ(0, dev_register(self->fd, "a", mem + 4 * UNIT,
+				  4 * UNIT, 0, XBZRLE_TRACKER_AUTO, &first));
+	EXPECT_EQ(-EBUSY, dev_register(self->fd, "b", mem, 16 * UNIT, 0,
+				       XBZRLE_TRACKER_AUTO, NULL));
+	EXPECT_EQ(-EBUSY, dev_register(self->fd, "b", mem + 7 * UNIT,
+				       UNIT, 0, XBZRLE_TRACKER_AUTO, NULL));
+	EXPECT_EQ(-EBUSY, dev_register(other, "b", mem + 4 * UNIT,
+				       4 * UNIT, 0, XBZRLE_TRACKER_AUTO,
+				       NULL));
+	/* Side by side is no overlap. */
+	EXPECT_EQ(0, dev_register(self->fd, "b", mem, 4 * UNIT, 0,
+				  XBZRLE_TRACKER_AUTO, NULL));
+	EXPECT_EQ(0, dev_register(other, "b", mem + 8 * UNIT, 4 * UNIT,
+				  0, XBZRLE_TRACKER_AUTO, NULL));
+	/* Free again. */
+	ASSERT_EQ(0, dev_unregister(self->fd, first.region_id));
+	EXPECT_EQ(0, dev_register(other, "c", mem + 4 * UNIT, 4 * UNIT,
+				  0, XBZRLE_TRACKER_AUTO, NULL));
+	close(other);
+	EXPECT_EQ(0, dev_register(self->fd, "c", mem + 4 * UNIT,
+				  4 * UNIT, 0, XBZRLE_TRACKER_AUTO, NULL));
+}
+
+/* The same addresses of another process are other memory. */
+TEST_F(pte, no_overlap_with_another_process)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		pause();
+		_exit(0);
+	}
+	ASSERT_LT(0, pid);
+	EXPECT_EQ(0, dev_register(self->fd, "b", self->mem, LENGTH, pid,
+				  XBZRLE_TRACKER_AUTO, NULL));
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
 TEST_F(pte, holes_stay_holes)
 {
 	unsigned int i;
