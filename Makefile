@@ -34,6 +34,7 @@ help:
 	@echo 'torture    random tracking test; SECONDS=N SEED=N'
 	@echo 'check-debug  what of that runs in a debug kernel, alone'
 	@echo 'coverage   which lines of the module the tests run'
+	@echo 'check-packages  Debian packages: build, install, boot, migrate'
 	@echo 'bench      costs of the codec and of a round; JSON=1'
 	@echo 'clean      what was built here; not the cache folder'
 
@@ -100,6 +101,9 @@ check-debug:
 coverage:
 	@tools/coverage
 
+check-packages:
+	@tools/packages/run
+
 bench:
 	@tools/bench/run $(if $(JSON),--json)
 
@@ -109,4 +113,5 @@ clean:
 
 .PHONY: all help module tools load unload install install-module \
 	install-tools uninstall-tools install-dkms check demo lint kunit \
-	selftest torture check-debug coverage bench clean $(TOOLS:%=tool-%)
+	selftest torture check-debug coverage check-packages bench clean \
+	$(TOOLS:%=tool-%)
