@@ -194,10 +194,10 @@ unpack() {
 
 # all_there FILE: is all that an answer names still there?
 all_there() {
-	local paths path
+	local named path
 
-	mapfile -t paths < <(sed -n 's/^[A-Z]*=\(\/.*\)/\1/p' "$1")
-	for path in "${paths[@]}"; do
+	mapfile -t named < <(sed -n 's/^[A-Z]*=\(\/.*\)/\1/p' "$1")
+	for path in "${named[@]}"; do
 		[ -e "$path" ] || return 1
 	done
 }
