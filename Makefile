@@ -34,6 +34,7 @@ help:
 	@echo 'torture    random tracking test; SECONDS=N SEED=N'
 	@echo 'check-debug  what of that runs in a debug kernel, alone'
 	@echo 'coverage   which lines of the module the tests run'
+	@echo 'check-mutations  does a test notice each deliberate bug? MUTATION=GLOB'
 	@echo 'check-packages  Debian packages: build, install, boot, migrate'
 	@echo 'bench      costs of the codec and of a round; JSON=1'
 	@echo 'clean      what was built here; not the cache folder'
@@ -101,6 +102,9 @@ check-debug:
 coverage:
 	@tools/coverage
 
+check-mutations:
+	@tools/mutations/run $(MUTATION)
+
 check-packages:
 	@tools/packages/run
 
@@ -113,5 +117,5 @@ clean:
 
 .PHONY: all help module tools load unload install install-module \
 	install-tools uninstall-tools install-dkms check demo lint kunit \
-	selftest torture check-debug coverage check-packages bench clean \
-	$(TOOLS:%=tool-%)
+	selftest torture check-debug coverage check-mutations check-packages \
+	bench clean $(TOOLS:%=tool-%)
