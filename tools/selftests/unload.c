@@ -413,7 +413,7 @@ int main(int argc, char **argv)
 	ksft_test_result(pipe_outlives_it(),
 			 "unload: bytes in a pipe outlive the module\n");
 	if (!dev_has_pte())
-		ksft_print_msg("waits for callbacks: left out, as this kernel has no pte tracker\n");
+		ksft_print_msg("waits for callbacks: left out, there is no pte tracker\n");
 	else if (sysconf(_SC_NPROCESSORS_ONLN) > 1)
 		ksft_test_result(waits_for_callbacks(),
 				 "unload: waits for callbacks\n");
