@@ -19,6 +19,7 @@
 
 #include "device.h"
 #include "mm.h"
+#include "rnd.h"
 
 #include "kselftest.h"
 
@@ -90,20 +91,6 @@ static struct {
 
 static int faults, window;
 
-/* xorshift64* */
-static uint64_t next(uint64_t *state)
-{
-	*state ^= *state >> 12;
-	*state ^= *state << 25;
-	*state ^= *state >> 27;
-	return *state * 0x2545f4914f6cdd1dULL;
-}
-
-static uint64_t below(uint64_t *state, uint64_t limit)
-{
-	return (next(state) >> 16) % limit;
-}
-
 /*
  * While a window is open the memory is not accessible, and a write is tried
  * until it is. Without one the program is wrong.
@@ -120,19 +107,19 @@ static void on_fault(int sig)
 
 static struct region *some_region(uint64_t *state)
 {
-	return &world.regions[below(state, world.config->regions)];
+	return &world.regions[rnd_below(state, world.config->regions)];
 }
 
 static void write_once(struct region *r, uint64_t *state)
 {
-	unsigned char *page = r->mem + below(state, r->length / UNIT) * UNIT;
-	uint64_t value = next(state);
+	unsigned char *page = r->mem + rnd_below(state, r->length / UNIT) * UNIT;
+	uint64_t value = rnd(state);
 	unsigned int i;
 
-	switch (below(state, 16)) {
+	switch (rnd_below(state, 16)) {
 	case 0:
 		for (i = 0; i < UNIT; i += 8) {
-			value = next(state);
+			value = rnd(state);
 			memcpy(page + i, &value, 8);
 		}
 		break;
@@ -151,7 +138,7 @@ static void write_once(struct region *r, uint64_t *state)
 		break;
 	case 5:
 		/* Hot pages. */
-		r->mem[below(state, 4) * UNIT + value % UNIT]++;
+		r->mem[rnd_below(state, 4) * UNIT + value % UNIT]++;
 		break;
 	default:
 		memcpy(page + value % (UNIT - 8), &value, 8);
@@ -168,15 +155,15 @@ static void *write_on(void *arg)
 		for (i = 0; i < 32; i++)
 			write_once(some_region(&state), &state);
 		pthread_rwlock_unlock(&world.gate);
-		if (!below(&state, 64))
-			usleep(below(&state, 2000));
+		if (!rnd_below(&state, 64))
+			usleep(rnd_below(&state, 2000));
 	}
 	return NULL;
 }
 
 static void fork_and_write(struct region *r, uint64_t *state)
 {
-	unsigned int i, nr = below(state, 64);
+	unsigned int i, nr = rnd_below(state, 64);
 	pid_t pid = fork();
 
 	if (!pid) {
@@ -243,26 +230,26 @@ static void write_by_kernel(unsigned char *mem, size_t length,
 {
 	unsigned char bytes[256];
 	struct iovec from = { bytes, sizeof(bytes) };
-	struct iovec to = { mem + below(state, length - 256), sizeof(bytes) };
+	struct iovec to = { mem + rnd_below(state, length - 256), sizeof(bytes) };
 
-	if (below(state, 2)) {
+	if (rnd_below(state, 2)) {
 		if (read(world.random, to.iov_base, to.iov_len) < 0)
 			abort();
 	} else {
-		memset(bytes, next(state), sizeof(bytes));
+		memset(bytes, rnd(state), sizeof(bytes));
 		process_vm_writev(getpid(), &from, 1, &to, 1, 0);
 	}
 }
 
 static void disturb_once(struct region *r, uint64_t *state)
 {
-	size_t offset = below(state, r->length / UNIT) * UNIT;
-	size_t length = (1 + below(state, 64)) * UNIT;
+	size_t offset = rnd_below(state, r->length / UNIT) * UNIT;
+	size_t length = (1 + rnd_below(state, 64)) * UNIT;
 	unsigned char *mem = r->mem + offset;
 
 	if (length > r->length - offset)
 		length = r->length - offset;
-	switch (below(state, 12)) {
+	switch (rnd_below(state, 12)) {
 	case 0:
 		madvise(mem, length, MADV_DONTNEED);
 		break;
@@ -323,7 +310,7 @@ static void *disturb_on(void *arg)
 		pthread_rwlock_rdlock(&world.gate);
 		disturb_once(some_region(&state), &state);
 		pthread_rwlock_unlock(&world.gate);
-		usleep(below(&state, 3000));
+		usleep(rnd_below(&state, 3000));
 	}
 	return NULL;
 }
@@ -378,8 +365,8 @@ static int read_round(uint64_t *state)
 	int ret;
 
 	do {
-		size = below(state, 16) ? 4096 + below(state, 120 * 1024) :
-		       1 + below(state, 300);
+		size = rnd_below(state, 16) ? 4096 + rnd_below(state, 120 * 1024) :
+		       1 + rnd_below(state, 300);
 		n = read(world.fd, bytes, size);
 		if (n < 0)
 			return -errno;
@@ -449,8 +436,8 @@ static bool run_rounds(double seconds, unsigned int *compared)
 		for (i = 0; i < ROUNDS && now() < end; i++)
 			if (run_round(0, &state))
 				return false;
-		if (!below(&state, 4))
-			dev_set_cache(world.fd, below(&state, 2) ?
+		if (!rnd_below(&state, 4))
+			dev_set_cache(world.fd, rnd_below(&state, 2) ?
 				      world.config->cache * UNIT :
 				      world.config->cache / 3 * UNIT);
 		pthread_rwlock_wrlock(&world.gate);
