@@ -232,7 +232,6 @@ static void owned_protect(struct xbzrle_owned *owned, unsigned long first,
 	pgoff_t start, end;
 
 	/* A PTE made writable between the two steps shows in the next pass. */
-
 	do {
 		start = 0;
 		end = 0;
