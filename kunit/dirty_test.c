@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <kunit/test.h>
 #include <linux/bitmap.h>
+#include <linux/jiffies.h>
+#include <linux/kthread.h>
 #include <linux/prandom.h>
+#include <linux/sched.h>
 
 #include <xbzrle/dirty_set.h>
 
@@ -161,6 +164,44 @@ static void agrees_with_a_plain_array(struct kunit *test)
 	kvfree(plain);
 }
 
+#define RACE_UNITS	200000UL
+
+static int add_one_by_one(void *data)
+{
+	struct xbzrle_dirty_set *set = data;
+	unsigned long unit;
+
+	for (unit = 0; unit < RACE_UNITS; unit++) {
+		xbzrle_dirty_add(set, unit);
+		if (!(unit % 1024))
+			cond_resched();
+	}
+	while (!kthread_should_stop())
+		schedule_timeout_interruptible(1);
+	return 0;
+}
+
+/* Who removes is on the heels of who adds, mostly in the same word. */
+static void removing_loses_nothing_that_is_added(struct kunit *test)
+{
+	struct xbzrle_dirty_set *set = make_set(test, RACE_UNITS);
+	unsigned long first, nr, removed = 0, deadline = jiffies + 20 * HZ;
+	struct task_struct *adder;
+
+	adder = kthread_run(add_one_by_one, set, "xbzrle_adder");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(adder));
+	while (removed < RACE_UNITS && time_before(jiffies, deadline)) {
+		first = 0;
+		nr = xbzrle_dirty_next(set, &first, 64);
+		if (nr)
+			removed += xbzrle_dirty_remove(set, first, nr);
+		else
+			cond_resched();
+	}
+	kthread_stop(adder);
+	KUNIT_EXPECT_EQ(test, removed, RACE_UNITS);
+}
+
 static struct kunit_case dirty_cases[] = {
 	KUNIT_CASE(empty_set_has_no_run),
 	KUNIT_CASE_PARAM(last_unit_is_found_and_removed, size_gen_params),
@@ -169,6 +210,7 @@ static struct kunit_case dirty_cases[] = {
 	KUNIT_CASE(run_is_cut_at_max),
 	KUNIT_CASE(removing_what_is_not_there_changes_nothing),
 	KUNIT_CASE(agrees_with_a_plain_array),
+	KUNIT_CASE(removing_loses_nothing_that_is_added),
 	{}
 };
 

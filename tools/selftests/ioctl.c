@@ -837,6 +837,39 @@ static int open_device(int fd, const void *arg)
 	return dev_open() < 0 ? -errno : 0;
 }
 
+struct other {
+	pid_t pid;
+	const void *addr;
+};
+
+static int register_other(int fd, const void *arg)
+{
+	const struct other *other = arg;
+
+	return dev_register(fd, "d", other->addr, LENGTH, other->pid,
+			    XBZRLE_TRACKER_AUTO, NULL);
+}
+
+/* Memory lives as long as somebody uses it, with all that is mapped there. */
+TEST_F(ioctl, refusal_lets_go_of_the_process)
+{
+	struct other other = { .addr = self->anon };
+	int shared = mm_shared_file(UNIT);
+
+	ASSERT_LE(0, shared);
+	other.pid = fork();
+	if (!other.pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		mmap(NULL, UNIT, PROT_WRITE, MAP_SHARED, shared, 0);
+		pause();
+		_exit(0);
+	}
+	EXPECT_EQ(EPERM, as_nobody(register_other, self->fd, &other));
+	EXPECT_EQ(0, kill(other.pid, SIGKILL));
+	EXPECT_EQ(other.pid, waitpid(other.pid, NULL, 0));
+	EXPECT_FALSE(mm_shared_file_mapped(shared));
+}
+
 TEST_F(ioctl, rights)
 {
 	struct stat st;

@@ -244,3 +244,31 @@ void *mm_write_at_random(void *writer)
 	}
 	return NULL;
 }
+
+/**
+ * mm_shared_file() - make a file that can tell whether it is mapped
+ * @length: bytes
+ *
+ * Return: its descriptor, or -1.
+ */
+int mm_shared_file(size_t length)
+{
+	int fd = memfd_create("shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd >= 0 && ftruncate(fd, length)) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/**
+ * mm_shared_file_mapped() - can any memory be used to write to the file?
+ * @fd: from mm_shared_file(); sealed if not, so this can be asked once
+ *
+ * Return: whether it can.
+ */
+bool mm_shared_file_mapped(int fd)
+{
+	return fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE);
+}

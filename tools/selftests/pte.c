@@ -1010,6 +1010,29 @@ TEST_F(pte, memory_of_another_process)
 	EXPECT_EQ(-ESRCH, dev_sync(self->fd, 0, NULL));
 }
 
+/* A region does not keep what its process had. */
+TEST_F(pte, dead_target_frees_its_memory)
+{
+	struct xbzrle_register out;
+	int shared = mm_shared_file(UNIT);
+	struct child c;
+	void *map;
+
+	ASSERT_LE(0, shared);
+	map = mmap(NULL, UNIT, PROT_WRITE, MAP_SHARED, shared, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_TRUE(child_start(&c, self->mem));
+	ASSERT_EQ(0, munmap(map, UNIT));
+	ASSERT_EQ(0, dev_register(self->fd, "child", self->mem, LENGTH, c.pid,
+				  XBZRLE_TRACKER_AUTO, &out));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	ASSERT_TRUE(child_writes(&c, 1));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	child_kill(&c);
+	EXPECT_FALSE(mm_shared_file_mapped(shared));
+	EXPECT_EQ(-ESRCH, dev_sync(self->fd, 0, NULL));
+}
+
 TEST_F(pte, target_exits_in_a_round)
 {
 	struct xbzrle_register out;
@@ -1116,6 +1139,131 @@ TEST_F(pte, large_sparse_region)
 		EXPECT_EQ(-1, model_diff(self->model, "sparse", mem, at,
 					 UNIT));
 	munmap(mem, length);
+}
+
+/*
+ * A thread that changes memory while a harvest runs. @many is populated with
+ * the zero page, so that to go through it takes both of them a while.
+ */
+struct meddler {
+	unsigned char *many;
+	unsigned char *page;
+	useconds_t delay;
+	int go;
+	int done;
+};
+
+#define MANY_LENGTH	(256UL << 20)
+
+static unsigned char *map_many(size_t length)
+{
+	unsigned char *many = mm_anon(length);
+
+	if (!many || madvise(many, length, MADV_NOHUGEPAGE) ||
+	    madvise(many, MANY_LENGTH, MADV_POPULATE_READ))
+		return NULL;
+	return many;
+}
+
+static bool flag(int *flag)
+{
+	return __atomic_load_n(flag, __ATOMIC_ACQUIRE);
+}
+
+static void raise_flag(int *flag)
+{
+	__atomic_store_n(flag, 1, __ATOMIC_RELEASE);
+}
+
+static void *protect_page(void *arg)
+{
+	struct meddler *m = arg;
+
+	while (!flag(&m->go))
+		continue;
+	usleep(m->delay);
+	mprotect(m->page, UNIT, PROT_READ);
+	return NULL;
+}
+
+/*
+ * A page was written, and loses its write permission between the moment when a
+ * harvest takes the dirty set and that when it looks at the page, which lies
+ * behind the first chunk of the walk.
+ */
+TEST_F(pte, mprotect_during_the_harvest)
+{
+	const size_t length = MANY_LENGTH + UNIT;
+	struct meddler m = { .many = map_many(length) };
+	struct timespec before, after;
+	const int tries = 20;
+	pthread_t thread;
+	long sync_us;
+	int i;
+
+	ASSERT_NE(NULL, m.many);
+	m.page = m.many + MANY_LENGTH;
+	ASSERT_EQ(0, dev_register(self->fd, "many", m.many, length, 0,
+				  XBZRLE_TRACKER_AUTO, NULL));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	sync_us = (after.tv_sec - before.tv_sec) * 1000000 +
+		  (after.tv_nsec - before.tv_nsec) / 1000;
+
+	for (i = 0; i < tries; i++) {
+		m.go = 0;
+		m.delay = sync_us * i / tries;
+		m.page[1] = i + 1;
+		ASSERT_EQ(0, pthread_create(&thread, NULL, protect_page, &m));
+		raise_flag(&m.go);
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_EQ(-1, model_diff(self->model, "many", m.many,
+					 MANY_LENGTH, UNIT));
+		ASSERT_EQ(0, pthread_join(thread, NULL));
+		ASSERT_EQ(0, mprotect(m.page, UNIT, PROT_READ | PROT_WRITE));
+	}
+	munmap(m.many, length);
+}
+
+static void *zap_all(void *arg)
+{
+	struct meddler *m = arg;
+
+	usleep(m->delay);
+	madvise(m->many, MANY_LENGTH + UNIT, MADV_DONTNEED);
+	raise_flag(&m->done);
+	return NULL;
+}
+
+/*
+ * The end of a change is what counts: it is announced when it begins, and the
+ * page, which is the last one that goes, may be read before it goes.
+ */
+TEST_F(pte, zapped_during_the_harvest)
+{
+	struct meddler m = { .many = map_many(MANY_LENGTH + UNIT) };
+	pthread_t thread;
+	int i;
+
+	ASSERT_NE(NULL, m.many);
+	m.page = m.many + MANY_LENGTH;
+	ASSERT_EQ(0, dev_register(self->fd, "last", m.page, UNIT, 0,
+				  XBZRLE_TRACKER_AUTO, NULL));
+	for (i = 0; i < 15; i++) {
+		ASSERT_EQ(0, madvise(m.many, MANY_LENGTH, MADV_POPULATE_READ));
+		m.page[1] = i + 1;
+		m.done = 0;
+		m.delay = 2000 + i * 100;
+		ASSERT_EQ(0, pthread_create(&thread, NULL, zap_all, &m));
+		while (!flag(&m.done))
+			ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		ASSERT_EQ(0, pthread_join(thread, NULL));
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_EQ(-1, model_diff(self->model, "last", m.page, 0, UNIT));
+	}
+	munmap(m.many, MANY_LENGTH + UNIT);
 }
 
 TEST_F(pte, writers_run_on)
