@@ -96,13 +96,14 @@ static uint32_t draw(void)
 static void write_round(uint8_t *memory, unsigned int round)
 {
 	unsigned long page, i;
+	uint8_t value;
 
 	for (page = 0; page < PAGES - 16; page++) {
 		uint8_t *at = memory + page * PAGE;
 
 		switch ((page + round) % 8) {
 		case 0:
-			for (i = 0; i < 1 + draw() % 40; i++)
+			for (i = draw() % 40 + 1; i; i--)
 				at[draw() % PAGE]++;
 			break;
 		case 1:
@@ -111,7 +112,8 @@ static void write_round(uint8_t *memory, unsigned int round)
 			break;
 		case 2:
 			i = draw() % PAGE;
-			memset(at + i, draw(), draw() % (PAGE - i));
+			value = draw();
+			memset(at + i, value, draw() % (PAGE - i));
 			break;
 		case 3:
 			if (page / 8 % 16 == round)
