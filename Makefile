@@ -5,7 +5,7 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 BUILD ?= $(CURDIR)/build
 
 TOOLS := lib xbzrle example
-# Which kernel the tests boot: 6.1, or debug.
+# Which kernel the tests boot: debug, or one of the table in tools/vm/cache.sh.
 KERNEL ?= 6.1
 export BUILD KERNEL
 
@@ -28,6 +28,7 @@ help:
 	@echo 'install-dkms  the source of the module for dkms, in /usr/src'
 	@echo 'demo       migrate a busy redis-server in a VM'
 	@echo 'check      every test and the demo; says what passed'
+	@echo 'check-matrix  the tests that boot a kernel, on each kernel'
 	@echo 'lint       checkpatch, sparse, coccicheck, clang-tidy and others'
 	@echo 'kunit      the KUnit suites, in a user-mode Linux'
 	@echo 'selftest   the tests that run in a VM with the module'
@@ -96,6 +97,9 @@ selftest:
 torture:
 	@tools/selftests/run-in-vm torture "$(SECONDS)" "$(SEED)"
 
+check-matrix:
+	@tools/check --matrix
+
 check-debug:
 	@tools/check debug leaks
 
@@ -103,7 +107,7 @@ coverage:
 	@tools/coverage
 
 check-mutations:
-	@tools/mutations/run $(MUTATION)
+	@tools/mutations/run $(if $(MUTATION),'$(MUTATION)')
 
 check-packages:
 	@tools/packages/run
@@ -117,5 +121,5 @@ clean:
 
 .PHONY: all help module tools load unload install install-module \
 	install-tools uninstall-tools install-dkms check demo lint kunit \
-	selftest torture check-debug coverage check-mutations check-packages \
-	bench clean $(TOOLS:%=tool-%)
+	selftest torture check-matrix check-debug coverage check-mutations \
+	check-packages bench clean $(TOOLS:%=tool-%)

@@ -20,6 +20,11 @@ readonly KERNELS='
 6.1-s390x	6.1	s390x	s390x-linux-gnu-	-	-
 '
 
+# The names in the table.
+list_kernels() {
+	awk '{ print $1 }' <<<"$KERNELS"
+}
+
 die() {
 	echo "${0##*/}: $*" >&2
 	exit 1
