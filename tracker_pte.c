@@ -63,7 +63,7 @@ struct xbzrle_mm {
 };
 
 /**
- * struct pte_nohuge - a VMA that was marked VM_NOHUGEPAGE for a region
+ * struct pte_nohuge - VMAs that were marked VM_NOHUGEPAGE for a region
  * @link: in xbzrle_pte.nohuge
  * @start: its first address
  * @end: the address behind it
@@ -83,7 +83,8 @@ struct pte_nohuge {
  * @start: first address
  * @end: the address behind it
  * @shared: shmem-backed shared memory rather than private anonymous
- * @nohuge: VMAs to give their huge pages back to; session's lock
+ * @nohuge: VMAs to give their huge pages back to, in address order and apart;
+ *	session's lock
  * @armed: bit per unit that was looked at since it was populated; session's
  *	lock
  * @notifier: tells of changes by others than the target's own writes
@@ -322,12 +323,45 @@ static int pte_check_range(struct xbzrle_pte *pte, unsigned long start,
 	return huge;
 }
 
+/*
+ * Remember that [start, end) may have huge pages. Entries are in address order,
+ * as calls are: *at is that of the call before, to begin from. What touches
+ * becomes one entry, so that a target that asks for huge pages over and over
+ * costs no memory.
+ */
+static int pte_note_huge(struct xbzrle_pte *pte, struct pte_nohuge **at,
+			 unsigned long start, unsigned long end)
+{
+	struct pte_nohuge *nohuge, *other = *at, *next;
+
+	nohuge = kmalloc(sizeof(*nohuge), GFP_KERNEL_ACCOUNT);
+	if (!nohuge)
+		return -ENOMEM;
+	list_for_each_entry_safe_from(other, next, &pte->nohuge, link) {
+		if (other->start > end)
+			break;
+		if (other->end < start)
+			continue;
+		start = min(start, other->start);
+		end = max(end, other->end);
+		list_del(&other->link);
+		kfree(other);
+	}
+	nohuge->start = start;
+	nohuge->end = end;
+	list_add_tail(&nohuge->link, &other->link);
+	*at = nohuge;
+	return 0;
+}
+
 /* Keep huge pages away from the region's VMAs, and remember from which. */
 static int pte_forbid_huge(struct xbzrle_pte *pte)
 {
+	struct pte_nohuge *at = list_first_entry(&pte->nohuge,
+						 struct pte_nohuge, link);
 	struct vm_area_struct *vma;
-	struct pte_nohuge *nohuge;
 	unsigned long addr;
+	int ret;
 
 	lockdep_assert_held_write(&pte->mm->mmap_lock);
 	for (addr = pte->start; addr < pte->end; addr = vma->vm_end) {
@@ -336,12 +370,9 @@ static int pte_forbid_huge(struct xbzrle_pte *pte)
 			break;
 		if (vma->vm_flags & VM_NOHUGEPAGE)
 			continue;
-		nohuge = kmalloc(sizeof(*nohuge), GFP_KERNEL_ACCOUNT);
-		if (!nohuge)
-			return -ENOMEM;
-		nohuge->start = vma->vm_start;
-		nohuge->end = vma->vm_end;
-		list_add(&nohuge->link, &pte->nohuge);
+		ret = pte_note_huge(pte, &at, vma->vm_start, vma->vm_end);
+		if (ret)
+			return ret;
 		vm_flags_set(vma, VM_NOHUGEPAGE);
 	}
 	return 0;
@@ -482,20 +513,17 @@ static int pte_walk_range(struct pte_walk *walk, unsigned long start,
 			  unsigned long end)
 {
 	struct xbzrle_pte *pte = walk->pte;
-	unsigned long addr, next, unit, nr;
+	unsigned long addr, next;
 	pmd_t *pmd;
 	int ret;
 
 	for (addr = start; addr < end; addr = next) {
 		pmd = pte_find_pmd(pte->mm, addr, end, &next);
-		unit = pte_unit(pte, addr);
-		nr = (next - addr) >> PAGE_SHIFT;
+		/* Of shared memory no PTE is left, but the event tells. */
 		while (pmd && pmd_is_huge(READ_ONCE(*pmd))) {
 			ret = pte_split_huge(pte, addr);
 			if (ret)
 				return ret;
-			/* A shared one left no PTE that could tell. */
-			xbzrle_region_found(&pte->region, unit, nr);
 			if (fatal_signal_pending(current))
 				return -EINTR;
 			pmd = pte_find_pmd(pte->mm, addr, end, &next);
@@ -503,8 +531,10 @@ static int pte_walk_range(struct pte_walk *walk, unsigned long start,
 		if (!pmd) {
 			/* As pte_harvest_one() does with a PTE that is none. */
 			if (pte->shared)
-				xbzrle_region_found_sent(&pte->region, unit,
-							 nr);
+				xbzrle_region_found_sent(&pte->region,
+							 pte_unit(pte, addr),
+							 (next - addr) >>
+							 PAGE_SHIFT);
 			continue;
 		}
 		/*

@@ -14,6 +14,7 @@
 
 #include "device.h"
 #include "mm.h"
+#include "slow_disk.h"
 #include "uring.h"
 
 #include "kselftest_harness.h"
@@ -396,6 +397,51 @@ TEST_F(pte, huge_pages_come_back)
 	}
 }
 
+static long unreclaimable_slab(void)
+{
+	char text[4096];
+	const char *at;
+
+	if (mm_read_file("/proc/meminfo", text, sizeof(text)))
+		return -1;
+	at = strstr(text, "SUnreclaim:");
+	return at ? strtol(at + strlen("SUnreclaim:"), NULL, 10) << 10 : -1;
+}
+
+/*
+ * The owner asks for them over and over, here and there, and again for all.
+ * A note of 32 bytes for each would be ROUNDS times that.
+ */
+TEST_F(pte, asking_for_huge_pages_again_costs_no_memory)
+{
+	enum { ROUNDS = 20000 };
+	const unsigned int starts[] = { 40, 8, 24, 16, 0 };
+	const unsigned int lengths[] = { 8, 8, 8, 8, PAGES };
+	unsigned char *mem = mm_anon_huge(LENGTH);
+	struct xbzrle_register out;
+	long before, after;
+	unsigned int i, step;
+
+	ASSERT_NE(NULL, mem);
+	ASSERT_EQ(0, dev_register(self->fd, "huge", mem, LENGTH, 0,
+				  XBZRLE_TRACKER_AUTO, &out));
+	before = unreclaimable_slab();
+	ASSERT_LT(0, before);
+	for (i = 0; i < ROUNDS; i++) {
+		step = i % ARRAY_SIZE(starts);
+		ASSERT_EQ(0, madvise(mem + starts[step] * UNIT,
+				     lengths[step] * UNIT, MADV_HUGEPAGE));
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		if (i < 2 * ARRAY_SIZE(starts))
+			ASSERT_TRUE(mm_vm_flag(mem + starts[step] * UNIT, "nh"));
+	}
+	after = unreclaimable_slab();
+	EXPECT_GT(before + ROUNDS * 32 / 2, after);
+	ASSERT_EQ(0, dev_unregister(self->fd, out.region_id));
+	for (i = 0; i < PAGES; i += 8)
+		EXPECT_FALSE(mm_vm_flag(mem + i * UNIT, "nh"));
+}
+
 TEST_F(pte, khugepaged)
 {
 	const size_t length = 2 * HUGE_SIZE;
@@ -554,6 +600,31 @@ TEST_F(pte, pinned_pages)
 	self->mem[11 * UNIT]++;
 	EXPECT_EXACT_ROUND();
 	EXPECT_EQ(1, sent(self->model));
+}
+
+/*
+ * A disk writes into a page that its process lost to swap and got back between
+ * asking for the read and its end, and in between a round took the page.
+ */
+TEST_F(pte, direct_read_into_a_page_that_was_swapped_out)
+{
+	unsigned char *page = self->mem + 10 * UNIT;
+	struct slow_disk d;
+	unsigned int i;
+
+	if (!mm_swap_on())
+		SKIP(return, "no zram");
+	ASSERT_EQ(0, slow_disk_open(&d));
+	for (i = 1; i < 4; i++) {
+		ASSERT_EQ(0, slow_disk_read(&d, page));
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		ASSERT_EQ(0, madvise(page, UNIT, MADV_PAGEOUT));
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		ASSERT_EQ(0, slow_disk_answer(&d, i));
+		EXPECT_EXACT_ROUND();
+		EXPECT_EQ(i, page[UNIT - 1]);
+	}
+	slow_disk_close(&d);
 }
 
 TEST_F(pte, kernel_writes_through_the_mapping)
@@ -1063,6 +1134,7 @@ TEST_F(pte, target_exits_between_rounds)
 	struct pollfd p = { .fd = self->fd, .events = POLLIN };
 	struct xbzrle_sync s;
 	struct child c;
+	pid_t killer;
 
 	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
 	ASSERT_TRUE(child_start(&c, self->mem));
@@ -1070,10 +1142,17 @@ TEST_F(pte, target_exits_between_rounds)
 				  XBZRLE_TRACKER_AUTO, &out));
 	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
 	EXPECT_EQ(0, dev_poll(self->fd));
-	child_kill(&c);
-	/* A sleeper is woken. */
-	EXPECT_EQ(1, poll(&p, 1, 5000));
+	/* A sleeper is woken; with a timeout poll() would look for itself. */
+	killer = fork();
+	if (!killer) {
+		usleep(500000);
+		_exit(kill(c.pid, SIGKILL));
+	}
+	ASSERT_LT(0, killer);
+	EXPECT_EQ(1, poll(&p, 1, -1));
 	EXPECT_EQ(POLLERR | POLLHUP, p.revents & (POLLERR | POLLHUP));
+	waitpid(killer, NULL, 0);
+	child_kill(&c);
 	EXPECT_EQ(-ESRCH, dev_sync(self->fd, 0, &s));
 	EXPECT_EQ(out.region_id, s.error_region);
 	EXPECT_EQ(0, dev_unregister(self->fd, out.region_id));
@@ -1091,7 +1170,7 @@ TEST_F(pte, target_execs)
 				  XBZRLE_TRACKER_AUTO, &out));
 	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
 	ASSERT_EQ(1, write(c.to, "x", 1));
-	EXPECT_EQ(1, poll(&p, 1, 10000));
+	EXPECT_EQ(1, poll(&p, 1, -1));
 	EXPECT_EQ(POLLERR | POLLHUP, p.revents & (POLLERR | POLLHUP));
 	EXPECT_EQ(-ESRCH, dev_sync(self->fd, 0, NULL));
 	EXPECT_EQ(0, kill(c.pid, 0));
@@ -1175,23 +1254,23 @@ static void raise_flag(int *flag)
 	__atomic_store_n(flag, 1, __ATOMIC_RELEASE);
 }
 
-static void *protect_page(void *arg)
+static void *page_out(void *arg)
 {
 	struct meddler *m = arg;
 
 	while (!flag(&m->go))
 		continue;
 	usleep(m->delay);
-	mprotect(m->page, UNIT, PROT_READ);
+	madvise(m->page, UNIT, MADV_PAGEOUT);
 	return NULL;
 }
 
 /*
- * A page was written, and loses its write permission between the moment when a
- * harvest takes the dirty set and that when it looks at the page, which lies
- * behind the first chunk of the walk.
+ * A page was written, and its PTE goes between the moment when a harvest takes
+ * the dirty set and that when it looks at the page, which is the last one that
+ * it comes to.
  */
-TEST_F(pte, mprotect_during_the_harvest)
+TEST_F(pte, swapped_out_during_the_harvest)
 {
 	const size_t length = MANY_LENGTH + UNIT;
 	struct meddler m = { .many = map_many(length) };
@@ -1202,6 +1281,8 @@ TEST_F(pte, mprotect_during_the_harvest)
 	int i;
 
 	ASSERT_NE(NULL, m.many);
+	if (!mm_swap_on())
+		SKIP(return, "no zram");
 	m.page = m.many + MANY_LENGTH;
 	ASSERT_EQ(0, dev_register(self->fd, "many", m.many, length, 0,
 				  XBZRLE_TRACKER_AUTO, NULL));
@@ -1215,14 +1296,19 @@ TEST_F(pte, mprotect_during_the_harvest)
 	for (i = 0; i < tries; i++) {
 		m.go = 0;
 		m.delay = sync_us * i / tries;
+		/* No event of the last try is left. */
 		m.page[1] = i + 1;
-		ASSERT_EQ(0, pthread_create(&thread, NULL, protect_page, &m));
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		m.page[2] = i + 1;
+		/* A page in a batch of some CPU's is not swapped out. */
+		mm_write_file("/proc/sys/vm/compact_memory", "1");
+		ASSERT_EQ(0, pthread_create(&thread, NULL, page_out, &m));
 		raise_flag(&m.go);
 		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		ASSERT_EQ(0, pthread_join(thread, NULL));
 		EXPECT_EQ(-1, model_diff(self->model, "many", m.many,
 					 MANY_LENGTH, UNIT));
-		ASSERT_EQ(0, pthread_join(thread, NULL));
-		ASSERT_EQ(0, mprotect(m.page, UNIT, PROT_READ | PROT_WRITE));
 	}
 	munmap(m.many, length);
 }
@@ -1264,6 +1350,63 @@ TEST_F(pte, zapped_during_the_harvest)
 		EXPECT_EQ(-1, model_diff(self->model, "last", m.page, 0, UNIT));
 	}
 	munmap(m.many, MANY_LENGTH + UNIT);
+}
+
+/* A thread that writes to one page until it is told to go on to the next. */
+struct sweeper {
+	unsigned char *mem;
+	unsigned int pages;
+	unsigned int at;
+	unsigned int order;
+};
+
+static void *sweep(void *arg)
+{
+	struct sweeper *w = arg;
+	volatile uint32_t *word;
+	unsigned int at;
+
+	for (at = 0; at < w->pages; at++) {
+		word = (volatile uint32_t *)(w->mem + at * UNIT);
+		(*word)++;
+		__atomic_store_n(&w->at, at, __ATOMIC_RELEASE);
+		while (__atomic_load_n(&w->order, __ATOMIC_ACQUIRE) <= at)
+			(*word)++;
+		(*word)++;
+	}
+	__atomic_store_n(&w->at, at, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static void wait_for_sweeper(struct sweeper *w, unsigned int at)
+{
+	while (__atomic_load_n(&w->at, __ATOMIC_ACQUIRE) != at)
+		sched_yield();
+}
+
+/*
+ * What a CPU wrote last to a page, when the round has read it, must show as a
+ * write: its TLB may not have kept the permission. No later write to the page
+ * hides it, and behind the pages is a mapping that nobody writes to.
+ */
+TEST_F(pte, last_write_to_a_page)
+{
+	struct sweeper w = { .mem = self->mem, .pages = PAGES - 4, .at = -1 };
+	pthread_t thread;
+	unsigned int i;
+
+	ASSERT_EQ(0, madvise(self->mem + w.pages * UNIT, 4 * UNIT,
+			     MADV_DONTDUMP));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, sweep, &w));
+	for (i = 0; i < w.pages; i++) {
+		wait_for_sweeper(&w, i);
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		__atomic_store_n(&w.order, i + 1, __ATOMIC_RELEASE);
+		wait_for_sweeper(&w, i + 1);
+	}
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, XBZRLE_SYNC_FINAL));
+	EXPECT_SAME();
 }
 
 TEST_F(pte, writers_run_on)
