@@ -2,7 +2,7 @@
 /* Bases: what the budget does, and what SYNC and GET_STATS say of it. */
 #include "device.h"
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define PAGES		256U
 #define LENGTH		(PAGES * UNIT)
@@ -107,6 +107,22 @@ TEST_F(cache, hits_are_deltas)
 	EXPECT_EQ(0, stats.cache_miss);
 	EXPECT_EQ(0, stats.cache_evicted);
 	EXPECT_LT(100 * 1000, stats.encoding_rate);
+}
+
+/* What changes back is a change from what was sent last, not from what was. */
+TEST_F(cache, base_is_what_was_sent_last)
+{
+	struct xbzrle_sync s;
+	unsigned int i;
+
+	ASSERT_EQ(0, dev_set_cache(self->fd, LENGTH));
+	touch(self->mem, 1);
+	ROUND(&s);
+	for (i = 0; i < 4; i++) {
+		self->mem[100 + i / 2] ^= 1;
+		ROUND(&s);
+		EXPECT_EQ(1, self->model->round.xbzrle);
+	}
 }
 
 /* As many hits as the budget has room for, round after round. */

@@ -11,7 +11,7 @@
 
 #include "device.h"
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define LENGTH		((size_t)4 << 20)
 #define CODE		0x1000

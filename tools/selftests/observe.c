@@ -8,7 +8,7 @@
 #include "device.h"
 #include "mm.h"
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define TRACING		"/sys/kernel/tracing/"
 #define PAGES		8U

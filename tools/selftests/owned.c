@@ -12,7 +12,7 @@
 #include "device.h"
 #include "mm.h"
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define PAGES		64
 #define LENGTH		(PAGES * UNIT)

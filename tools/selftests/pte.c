@@ -17,7 +17,7 @@
 #include "slow_disk.h"
 #include "uring.h"
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define PAGES		64
 #define LENGTH		(PAGES * UNIT)

@@ -11,7 +11,7 @@
 #include "device.h"
 #include "mm.h"
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define PAGES		16
 #define LENGTH		(PAGES * UNIT)

@@ -9,7 +9,7 @@
 #include "device.h"
 #include "uring.h"
 
-#include "kselftest_harness.h"
+#include "harness.h"
 
 #define PAGES		64
 #define LENGTH		(PAGES * UNIT)
