@@ -136,10 +136,14 @@ static int answer(const struct _test_data_ioctl *self, const struct command *c)
 	return c->cmd == XBZRLE_IOC_REGISTER ? self->registered : 0;
 }
 
-/* What a refused call must not change. */
+/*
+ * What a refused call must not change. A descriptor may be taken without a file
+ * behind it: @next_fd tells.
+ */
 struct state {
 	struct xbzrle_stats stats;
 	int fds;
+	int next_fd;
 };
 
 static int count_fds(void)
@@ -153,8 +157,9 @@ static int count_fds(void)
 
 static struct state state_of(int fd)
 {
-	struct state s = { .fds = count_fds() };
+	struct state s = { .fds = count_fds(), .next_fd = dup(fd) };
 
+	close(s.next_fd);
 	dev_stats(fd, &s.stats);
 	return s;
 }
