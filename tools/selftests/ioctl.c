@@ -667,6 +667,11 @@ TEST_F(ioctl, register_choices)
 	arg.tracker = XBZRLE_TRACKER_AUTO;
 	arg.capture = XBZRLE_CAPTURE_COPY + 1;
 	EXPECT_EQ(-EINVAL, dev_ioctl(self->fd, XBZRLE_IOC_REGISTER, &arg));
+	arg.capture = XBZRLE_CAPTURE_AUTO;
+	arg.pid = -1;
+	EXPECT_EQ(-EINVAL, dev_ioctl(self->fd, XBZRLE_IOC_REGISTER, &arg));
+	arg.pid = INT32_MIN;
+	EXPECT_EQ(-EINVAL, dev_ioctl(self->fd, XBZRLE_IOC_REGISTER, &arg));
 
 	EXPECT_EQ(self->registered, dev_register(self->fd, "a", self->anon,
 						 LENGTH, 0, XBZRLE_TRACKER_AUTO,
