@@ -125,6 +125,23 @@ TEST_F(cache, base_is_what_was_sent_last)
 	}
 }
 
+/* A receiver that has nothing cannot make use of a base. */
+TEST_F(cache, full_round_has_no_deltas)
+{
+	struct model *fresh = model_new();
+	struct xbzrle_sync s;
+
+	ASSERT_NE(NULL, fresh);
+	ASSERT_EQ(0, dev_set_cache(self->fd, LENGTH));
+	touch(self->mem, PAGES);
+	ROUND(&s);
+	touch(self->mem, 100);
+	ASSERT_EQ(0, dev_round(self->fd, fresh, XBZRLE_SYNC_FULL));
+	EXPECT_EQ(PAGES, fresh->round.page);
+	EXPECT_EQ(-1, model_diff(fresh, "ram", self->mem, 0, LENGTH));
+	model_free(fresh);
+}
+
 /* As many hits as the budget has room for, round after round. */
 TEST_F(cache, small_budget_keeps_a_part)
 {
