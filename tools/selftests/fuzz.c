@@ -1,0 +1,624 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+/*
+ * Random calls with random and half-valid arguments. First one thread makes
+ * them, and a model says of each what it returns and gives back. Then several
+ * threads and processes make them on the same sessions, where what is wrong
+ * with the arguments still has to be found, and the rest may happen. A seed
+ * gives the same calls again.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fuzz.h"
+#include "leak.h"
+#include "mm.h"
+
+#include "kselftest.h"
+
+#define OWNED_FDS	4U
+/* The longest range of OP_MAP, which owned memory to be mapped has to have. */
+#define OWNED_LENGTH	(8 * UNIT)
+/* Calls that are made twice, to see that they are the same. */
+#define REPEATED	400
+/* How much longer than asked for the rarest things are waited for. */
+#define PATIENCE	4
+#define SPLICE_MAX	(64U << 10)
+
+/**
+ * struct snapshot - what a call that fails must not change
+ * @stats: GET_STATS
+ * @fdinfo: all regions, and the round
+ * @lowest_fd: the file descriptor that would be next
+ */
+struct snapshot {
+	struct xbzrle_stats stats;
+	char fdinfo[8192];
+	int lowest_fd;
+};
+
+static struct fuzz_state state;
+static struct fuzz_view view;
+static int owned[OWNED_FDS];
+static int pipe_fds[2];
+static uint64_t seen[OPS];
+static uint64_t digest;
+
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+static void read_fdinfo(int fd, char *text, size_t size)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	if (mm_read_file(path, text, size))
+		text[0] = 0;
+}
+
+static void take_snapshot(struct snapshot *s, int fd)
+{
+	memset(s, 0, sizeof(*s));
+	dev_stats(fd, &s->stats);
+	read_fdinfo(fd, s->fdinfo, sizeof(s->fdinfo));
+	s->lowest_fd = dup(STDERR_FILENO);
+	close(s->lowest_fd);
+}
+
+static const struct fuzz_region *region_of(const struct fuzz_session *session,
+					   unsigned long id)
+{
+	unsigned int i;
+
+	for (i = 0; i < session->nr_regions; i++)
+		if (session->regions[i].id == id)
+			return &session->regions[i];
+	return NULL;
+}
+
+/* Are the regions in there exactly those of the model? */
+static const char *check_fdinfo(const struct fuzz_session *session)
+{
+	unsigned int tracker, pages, nr = 0, reading = 2;
+	unsigned long long round = ~0ULL;
+	const struct fuzz_region *r;
+	static char text[8192];
+	unsigned long id;
+	char *line, *rest = text;
+
+	read_fdinfo(session->fd, text, sizeof(text));
+	while ((line = strsep(&rest, "\n"))) {
+		sscanf(line, "round:\t%llu", &round);
+		sscanf(line, "reading:\t%u", &reading);
+		if (sscanf(line, "region:\t%lu tracker %u pages %u", &id,
+			   &tracker, &pages) != 3)
+			continue;
+		nr++;
+		r = region_of(session, id);
+		if (!r || pages != r->length / UNIT ||
+		    tracker != (r->owned ? XBZRLE_TRACKER_OWNED :
+					   XBZRLE_TRACKER_PTE))
+			return "fdinfo has a region that should not be";
+	}
+	if (nr != session->nr_regions)
+		return "fdinfo lacks a region";
+	return round == session->round && reading == session->active ?
+	       NULL : "fdinfo has another round";
+}
+
+static bool open_session(struct fuzz_session *session)
+{
+	memset(session, 0, sizeof(*session));
+	session->fd = dev_open();
+	session->receiver = model_new();
+	return session->fd >= 0 && session->receiver;
+}
+
+static void close_session(struct fuzz_session *session)
+{
+	close(session->fd);
+	model_free(session->receiver);
+}
+
+/* Fill in what the call's number does not say. */
+static void resolve(struct fuzz_call *call)
+{
+	const struct fuzz_session *session = &state.sessions[call->session];
+	const struct fuzz_region *ended = fuzz_find_ended(session, 0, 0);
+	static const pid_t pids[] = {
+		[WHO_NOBODY] = INT32_MAX,
+		[WHO_KTHREAD] = 2,
+		[WHO_NEGATIVE] = -1,
+	};
+	unsigned int nr = session->nr_regions;
+
+	if (call->op == OP_UNREGISTER && nr &&
+	    !call->arg.unregister.region_id) {
+		/* Those that have ended keep all others from going on. */
+		if (!ended || call->pick % 4 == 0)
+			ended = &session->regions[call->pick / 4 % nr];
+		call->arg.unregister.region_id = ended->id;
+	}
+	if (call->op != OP_REGISTER)
+		return;
+	if (call->who == WHO_PID)
+		call->arg.reg.pid = getpid();
+	else if (call->who == WHO_CHILD)
+		call->arg.reg.pid = state.child.pid;
+	else if (call->who != WHO_ZERO)
+		call->arg.reg.pid = pids[call->who];
+}
+
+static const char *feed(struct fuzz_session *session, const void *bytes,
+			size_t len)
+{
+	unsigned int rounds = session->receiver->rounds;
+
+	if (model_feed(session->receiver, bytes, len))
+		return session->receiver->error;
+	session->bytes += len;
+	if (session->receiver->rounds != rounds)
+		session->active = false;
+	return NULL;
+}
+
+/* What was read is in the first buffer, and then in the second. */
+static const char *feed_all(struct fuzz_session *session,
+			    const struct fuzz_call *call)
+{
+	size_t len = call->ret;
+	const char *why;
+
+	if (len <= call->len)
+		return feed(session, (void *)call->at, len);
+	why = feed(session, (void *)call->at, call->len);
+	return why ?: feed(session, view.buffer + FUZZ_BUFFER / 2,
+			   len - call->len);
+}
+
+static int64_t splice_some(int fd, size_t len)
+{
+	ssize_t ret = splice(fd, NULL, pipe_fds[1], NULL, len,
+			     SPLICE_F_NONBLOCK);
+	ssize_t n, got = 0;
+
+	if (ret < 0)
+		return -errno;
+	while (got < ret) {
+		n = read(pipe_fds[0], view.buffer + got, ret - got);
+		if (n <= 0)
+			abort();
+		got += n;
+	}
+	return ret;
+}
+
+static void make_read(struct fuzz_call *call, int fd)
+{
+	const struct iovec vec[] = {
+		{ (void *)call->at, call->len },
+		{ view.buffer + FUZZ_BUFFER / 2, call->len2 },
+	};
+
+	switch (call->op) {
+	case OP_READ:
+		call->ret = read(fd, vec[0].iov_base, vec[0].iov_len);
+		break;
+	case OP_READV:
+		call->ret = readv(fd, vec, 2);
+		break;
+	default:
+		call->at = (uintptr_t)view.buffer;
+		if (call->len > SPLICE_MAX)
+			call->len = SPLICE_MAX;
+		call->ret = splice_some(fd, call->len);
+		return;
+	}
+	if (call->ret < 0)
+		call->ret = -errno;
+}
+
+static bool change_child(unsigned int how)
+{
+	struct fuzz_space *child = &state.child;
+	bool ok = true;
+
+	if (child->gone)
+		return fuzz_space_reap(child) &&
+		       fuzz_space_fork(&state.self, child);
+	switch (how % 4) {
+	case 0:
+		ok = fuzz_space_kill(child);
+		fuzz_process_gone(&state, child);
+		break;
+	case 1:
+		if (child->idle)
+			break;
+		ok = fuzz_space_exec(child);
+		fuzz_process_gone(&state, child);
+		break;
+	}
+	return ok;
+}
+
+/* Changes to memory, which have to work. */
+static bool change_memory(const struct fuzz_call *call)
+{
+	struct fuzz_space *space = &state.self;
+	enum fuzz_kind kind = call->kind;
+	unsigned int to = call->pick % FUZZ_PAGES;
+	int fd = owned[call->pick % OWNED_FDS];
+
+	if (call->child && !state.child.gone && !state.child.idle)
+		space = &state.child;
+	if (kind == KIND_OWNED && (space->pid || fd < 0))
+		kind = KIND_PRIVATE;
+	switch (call->op) {
+	case OP_MAP:
+		fuzz_unmapped(&state, space, call->first, call->nr);
+		return fuzz_space_map(space, call->first, call->nr, kind, fd);
+	case OP_MOVE:
+		if (to == call->first ||
+		    state.self.kinds[call->first] == KIND_HOLE)
+			return true;
+		fuzz_unmapped(&state, &state.self, to, 1);
+		fuzz_unmapped(&state, &state.self, call->first, 1);
+		return fuzz_space_move(&state.self, call->first, to);
+	case OP_WRITE:
+		fuzz_space_write(call->first, call->nr, call->pick);
+		return true;
+	default:
+		return change_child(call->pick);
+	}
+}
+
+static bool reopen(struct fuzz_session *session)
+{
+	close_session(session);
+	return open_session(session);
+}
+
+static bool result_agrees(const struct fuzz_call *call,
+			  struct fuzz_expect *expect)
+{
+	const struct fuzz_session *session = &state.sessions[call->session];
+	int64_t want = fuzz_rule_error(expect->rule);
+
+	if (expect->or_ended && call->ret < 0 &&
+	    fuzz_find_ended(session, call->ret, 0)) {
+		/* EFAULT may be of the buffer as well. */
+		if (expect->rule != RULE_BUFFER)
+			expect->rule = call->ret == -ESRCH ? RULE_GONE :
+							     RULE_UNMAPPED;
+		return true;
+	}
+	switch (expect->rule) {
+	case RULE_BYTES:
+		return call->ret > 0 &&
+		       (size_t)call->ret <= call->len + call->len2;
+	case RULE_POLL_GONE:
+		want = POLLERR | POLLHUP;
+		if (session->active)
+			want |= POLLIN;
+		break;
+	case RULE_POLL_IN:
+		want = POLLIN;
+		break;
+	default:
+		break;
+	}
+	return call->ret == want;
+}
+
+/* A file descriptor that came with a region is used later, or not at all. */
+static void keep_owned(const struct fuzz_call *call)
+{
+	int *slot = &owned[call->pick % OWNED_FDS];
+
+	if (call->out.create.length < OWNED_LENGTH) {
+		close(call->out.create.fd);
+		return;
+	}
+	if (*slot >= 0)
+		close(*slot);
+	*slot = call->out.create.fd;
+}
+
+static const char *judge(struct fuzz_call *call, struct fuzz_expect *expect,
+			 const struct snapshot *before)
+{
+	struct fuzz_session *session = &state.sessions[call->session];
+	static struct snapshot after;
+	const char *why = NULL;
+
+	if (!result_agrees(call, expect))
+		return "not what was expected";
+	seen[call->op] |= 1ULL << expect->rule;
+	if (call->op > OP_UNKNOWN)
+		return call->ret > 0 && call->op <= OP_SPLICE ?
+		       feed_all(session, call) : NULL;
+	if (fuzz_view_changed(call, &view, expect->answer))
+		return "the kernel wrote where it must not";
+	why = fuzz_check_answer(&state, call, expect);
+	if (why)
+		return why;
+	if (call->ret) {
+		if (!before)
+			return NULL;
+		take_snapshot(&after, session->fd);
+		return memcmp(before, &after, sizeof(after)) ?
+		       "a call that failed has changed something" : NULL;
+	}
+	fuzz_commit(&state, call);
+	if (call->op == OP_CREATE)
+		keep_owned(call);
+	return NULL;
+}
+
+static void add_to_digest(const struct fuzz_call *call)
+{
+	const uint64_t values[] = {
+		call->op, call->session, call->cmd, call->pick, call->name,
+		call->at - (call->op < OP_READ ? view.base : call->at),
+		call->arg.size, call->arg.flags, call->ret < 0 ? call->ret : 0,
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(values); i++)
+		digest = (digest ^ values[i]) * 0x100000001b3ULL;
+}
+
+/* NULL if the call came out as predicted. */
+static const char *make_call(struct fuzz_call *call,
+			     struct fuzz_expect *expect)
+{
+	struct fuzz_session *session = &state.sessions[call->session];
+	static struct snapshot before;
+	bool compare = call->op <= OP_UNKNOWN && call->pick % 2;
+
+	resolve(call);
+	if (call->op == OP_REOPEN)
+		return reopen(session) ? NULL : "no new session";
+	if (call->op > OP_REOPEN)
+		return change_memory(call) ? NULL : "memory would not change";
+	*expect = fuzz_predict(&state, &view, call);
+	if (compare)
+		take_snapshot(&before, session->fd);
+	if (call->op <= OP_UNKNOWN)
+		fuzz_ioctl(call, &view, session->fd);
+	else if (call->op <= OP_SPLICE)
+		make_read(call, session->fd);
+	else
+		call->ret = dev_poll(session->fd);
+	return judge(call, expect, compare ? &before : NULL);
+}
+
+static bool set_up(void)
+{
+	unsigned int i;
+
+	memset(seen, 0, sizeof(seen));
+	digest = 0;
+	for (i = 0; i < OWNED_FDS; i++)
+		owned[i] = -1;
+	if (pipe(pipe_fds) || !fuzz_space_init(&state.self) ||
+	    !fuzz_space_fork(&state.self, &state.child) ||
+	    !fuzz_view_init(&view, 0))
+		return false;
+	for (i = 0; i < FUZZ_SESSIONS; i++)
+		if (!open_session(&state.sessions[i]))
+			return false;
+	state.has_pte = dev_has_pte();
+	return !dev_info(state.sessions[0].fd, &state.info);
+}
+
+static void tear_down(void)
+{
+	unsigned int i;
+
+	if (!state.child.gone)
+		fuzz_space_kill(&state.child);
+	fuzz_space_reap(&state.child);
+	for (i = 0; i < FUZZ_SESSIONS; i++)
+		close_session(&state.sessions[i]);
+	for (i = 0; i < OWNED_FDS; i++)
+		if (owned[i] >= 0)
+			close(owned[i]);
+	close(pipe_fds[0]);
+	close(pipe_fds[1]);
+	fuzz_space_destroy(&state.self);
+	fuzz_view_destroy(&view);
+}
+
+/* What has to be the reason of some call's result, and was not so far. */
+static uint64_t unseen(enum fuzz_op op)
+{
+	uint64_t mask = 0;
+	unsigned int i;
+
+	for (i = 0; i < RULES; i++)
+		if (fuzz_rule_required(op, i, state.has_pte))
+			mask |= 1ULL << i;
+	return mask & ~seen[op];
+}
+
+static bool all_seen(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < OPS; i++)
+		if (unseen(i))
+			return false;
+	return true;
+}
+
+/*
+ * Until @calls are made or, if that is 0, @seconds are over and everything was
+ * seen. Returns the number of calls, or 0 if one came out wrong.
+ */
+static uint64_t run_sequence(uint64_t seed, double seconds, uint64_t calls)
+{
+	double start = now(), spent = 0;
+	static struct fuzz_call call;
+	struct fuzz_expect expect;
+	const char *why = NULL;
+	uint64_t nr = 0;
+
+	while (!why && (calls ? nr < calls :
+			spent < seconds || (spent < seconds * PATIENCE &&
+					    !all_seen()))) {
+		expect = (struct fuzz_expect){ 0 };
+		fuzz_make_call(&call, &view, seed, ++nr);
+		why = make_call(&call, &expect);
+		add_to_digest(&call);
+		if (!why && call.op < OP_REOPEN && call.pick % 16 == 0)
+			why = check_fdinfo(&state.sessions[call.session]);
+		if (nr % 64 == 0)
+			spent = now() - start;
+	}
+	if (!why)
+		return nr;
+	ksft_print_msg("seed %llu: %s\n", (unsigned long long)seed, why);
+	fuzz_print_call(&call);
+	ksft_print_msg("expected %d: %s\n", fuzz_rule_error(expect.rule),
+		       fuzz_rule_text(expect.rule));
+	return 0;
+}
+
+static bool is_repeatable(uint64_t seed)
+{
+	uint64_t digests[2];
+	unsigned int i;
+	bool ok = true;
+
+	for (i = 0; i < 2; i++) {
+		if (!set_up())
+			ksft_exit_fail_msg("no device, or no memory\n");
+		ok &= run_sequence(seed, 0, REPEATED) != 0;
+		tear_down();
+		digests[i] = digest;
+	}
+	return ok && digests[0] == digests[1];
+}
+
+static unsigned int count_calls(void)
+{
+	unsigned int i, nr = 0;
+
+	for (i = 0; i <= OP_POLL; i++)
+		nr++;
+	return nr;
+}
+
+static void report_seen(void)
+{
+	uint64_t missing;
+	unsigned int i, j;
+
+	for (i = 0; i <= OP_POLL; i++) {
+		missing = unseen(i);
+		for (j = 0; j < RULES; j++)
+			if (missing >> j & 1)
+				ksft_print_msg("never: %s: %s (%d)\n",
+					       fuzz_op_names[i],
+					       fuzz_rule_text(j),
+					       fuzz_rule_error(j));
+		ksft_test_result(!missing, "fuzz: %s came to all it can\n",
+				 fuzz_op_names[i]);
+	}
+}
+
+static void test_sequence(uint64_t seed, double seconds, uint64_t calls)
+{
+	uint64_t nr;
+
+	ksft_test_result(is_repeatable(seed), "fuzz: a seed gives the same calls\n");
+	if (!set_up())
+		ksft_exit_fail_msg("no device, or no memory\n");
+	nr = run_sequence(seed, seconds, calls);
+	ksft_print_msg("%llu calls, digest %#llx\n", (unsigned long long)nr,
+		       (unsigned long long)digest);
+	ksft_test_result(nr, "fuzz: each call comes out as documented\n");
+	report_seen();
+	tear_down();
+}
+
+/* Nobody has anything open, mapped or registered. */
+static bool module_is_idle(void)
+{
+	char text[32];
+
+	return !mm_read_file("/sys/module/xbzrle/refcnt", text, sizeof(text)) &&
+	       !strcmp(text, "0\n");
+}
+
+static int lowest_fd(void)
+{
+	int fd = dup(STDERR_FILENO);
+
+	close(fd);
+	return fd;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "seconds", required_argument, NULL, 's' },
+		{ "seed", required_argument, NULL, 'r' },
+		{ "calls", required_argument, NULL, 'c' },
+		{ "idle", no_argument, NULL, 'i' },
+		{ "help", no_argument, NULL, 'h' },
+		{ }
+	};
+	uint64_t seed = time(NULL), calls = 0;
+	double seconds = 15;
+	int option, fd;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (option) {
+		case 's':
+			seconds = strtod(optarg, NULL);
+			break;
+		case 'r':
+			seed = strtoull(optarg, NULL, 0);
+			break;
+		case 'c':
+			calls = strtoull(optarg, NULL, 0);
+			break;
+		case 'i':
+			/* What a process becomes that execs. */
+			return pause();
+		default:
+			fprintf(stderr, "usage: %s [--seconds N] [--seed N] [--calls N]\n",
+				argv[0]);
+			return option == 'h' ? 0 : 2;
+		}
+	}
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	signal(SIGPIPE, SIG_IGN);
+	ksft_print_header();
+	ksft_set_plan(count_calls() + 5);
+	ksft_print_msg("seed %llu\n", (unsigned long long)seed);
+	fd = lowest_fd();
+	test_sequence(seed, seconds * 2 / 3, calls);
+	ksft_test_result(fuzz_threads(seed, seconds / 3, &state.info),
+			 "fuzz: threads get what is documented\n");
+	ksft_test_result(fd == lowest_fd() && module_is_idle(),
+			 "fuzz: nobody is left\n");
+	ksft_test_result(!leak_check(), "fuzz: nothing is lost\n");
+	ksft_finished();
+}

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
+/*
+ * Random calls, and a model of the device that says what each must return. It
+ * is written from docs/uapi.md alone.
+ */
+#ifndef FUZZ_H
+#define FUZZ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "device.h"
+#include "rnd.h"
+
+/*
+ * Addresses that are used, all of them below what the kernel gives out by
+ * itself, so that a hole stays one: the memory that is registered, a mapping of
+ * hugetlbfs, and where the structs of calls are.
+ */
+#define FUZZ_BASE	((uintptr_t)4 << 30)
+#define FUZZ_PAGES	64U
+#define FUZZ_HUGE	(FUZZ_BASE + ((uintptr_t)16 << 20))
+#define FUZZ_VIEWS	(FUZZ_BASE + ((uintptr_t)64 << 20))
+/* Of no process, wherever the kernel has its own. */
+#define FUZZ_KERNEL	((uintptr_t)1 << 63)
+
+#define FUZZ_SESSIONS	3U
+#define FUZZ_NAMES	16U
+/* The longest struct that is read, in bytes. */
+#define FUZZ_ROOM	4096U
+#define FUZZ_BUFFER	(256U << 10)
+
+/* What a page of memory is. */
+enum fuzz_kind {
+	KIND_HOLE,
+	KIND_PRIVATE,
+	KIND_SHARED,
+	KIND_OWNED,
+	KIND_FILE,
+	KIND_HUGETLB,
+};
+
+/* The first seven are the numbers of the ioctls. */
+enum fuzz_op {
+	OP_GET_INFO,
+	OP_CREATE,
+	OP_REGISTER,
+	OP_UNREGISTER,
+	OP_SET_CACHE,
+	OP_SYNC,
+	OP_GET_STATS,
+	OP_UNKNOWN,
+	OP_READ,
+	OP_READV,
+	OP_SPLICE,
+	OP_POLL,
+	OP_REOPEN,
+	OP_MAP,
+	OP_MOVE,
+	OP_WRITE,
+	OP_CHILD,
+	OPS,
+};
+
+/* Whose memory REGISTER is asked for. */
+enum fuzz_who {
+	WHO_ZERO,
+	WHO_PID,
+	WHO_CHILD,
+	WHO_NOBODY,
+	WHO_KTHREAD,
+	WHO_NEGATIVE,
+};
+
+/* Why a call returns what it returns. */
+enum fuzz_rule {
+	RULE_OK,
+	RULE_NO_CALL,
+	RULE_NO_SIZE,
+	RULE_SHORT,
+	RULE_LONG,
+	RULE_TAIL,
+	RULE_CUT,
+	RULE_FLAGS,
+	RULE_RESERVED,
+	RULE_PID,
+	RULE_TRACKER,
+	RULE_CAPTURE,
+	RULE_ADDR,
+	RULE_LENGTH,
+	RULE_LIMIT,
+	RULE_RANGE,
+	RULE_NAME_LEN,
+	RULE_NAME_CUT,
+	RULE_NAME_NUL,
+	RULE_NO_PROCESS,
+	RULE_RIGHTS,
+	RULE_IN_ROUND,
+	RULE_NAME_TAKEN,
+	RULE_NAME_KEPT,
+	RULE_NO_FD,
+	RULE_HOLE,
+	RULE_KIND,
+	RULE_TAKEN,
+	RULE_ANSWER,
+	RULE_NO_REGION,
+	RULE_FINISHED,
+	RULE_EMPTY,
+	RULE_UNMAPPED,
+	RULE_GONE,
+	RULE_BYTES,
+	RULE_END,
+	RULE_NO_ROOM,
+	RULE_BUFFER,
+	RULE_POLL_IDLE,
+	RULE_POLL_IN,
+	RULE_POLL_GONE,
+	RULES,
+};
+
+/* Any struct, with a tail that the kernel does not know. */
+union fuzz_arg {
+	struct {
+		__u32 size;
+		__u32 flags;
+	};
+	struct xbzrle_info info;
+	struct xbzrle_create create;
+	struct xbzrle_register reg;
+	struct xbzrle_unregister unregister;
+	struct xbzrle_set_cache set_cache;
+	struct xbzrle_sync sync;
+	struct xbzrle_stats stats;
+	unsigned char bytes[FUZZ_ROOM];
+};
+
+/**
+ * struct fuzz_view - where a caller has its structs, its names and its buffers
+ * @base: as the kernel is told: pages that can be written, pages that can be
+ *	read, and holes
+ * @alias: the same pages, all of which can be written
+ * @before: what was there before a call
+ * @buffer: FUZZ_BUFFER bytes to read into
+ */
+struct fuzz_view {
+	uintptr_t base;
+	unsigned char *alias;
+	unsigned char *before;
+	unsigned char *buffer;
+};
+
+/**
+ * struct fuzz_call - one call, as the random numbers of its seed and number
+ *	have it
+ * @number: of the call
+ * @op: what is done
+ * @session: index of the session
+ * @pick: which of whatever there is
+ * @cmd: number of the ioctl
+ * @arg: its struct
+ * @at: address of the struct, or of the buffer
+ * @name: index of the name
+ * @name_bytes: that name, or a wrong one
+ * @who: whose memory
+ * @nobody: REGISTER without the capability
+ * @no_fds: CREATE without a file descriptor left
+ * @len: bytes to read; of the second buffer, @len2
+ * @len2: see @len
+ * @child: the memory is the other process'
+ * @kind: what becomes of the memory
+ * @first: index of its first page
+ * @nr: how many
+ * @ret: what the call returned, with the error as a negative errno
+ * @out: the struct as the kernel left it
+ */
+struct fuzz_call {
+	uint64_t number;
+	enum fuzz_op op;
+	unsigned int session;
+	unsigned int pick;
+	unsigned int cmd;
+	union fuzz_arg arg;
+	uintptr_t at;
+	unsigned int name;
+	unsigned char name_bytes[XBZRLE_NAME_MAX + 1];
+	enum fuzz_who who;
+	bool nobody;
+	bool no_fds;
+	size_t len;
+	size_t len2;
+	bool child;
+	enum fuzz_kind kind;
+	unsigned int first;
+	unsigned int nr;
+	int64_t ret;
+	union fuzz_arg out;
+};
+
+/**
+ * struct fuzz_space - memory of a process
+ * @pid: the process, 0 for this one
+ * @gone: it has been killed, and is a zombie
+ * @idle: it is another program, which takes no orders
+ * @kinds: of its pages
+ * @has_huge: FUZZ_HUGE is there
+ * @to: orders for it
+ * @from: answers of it
+ */
+struct fuzz_space {
+	pid_t pid;
+	bool gone;
+	bool idle;
+	unsigned char kinds[FUZZ_PAGES];
+	bool has_huge;
+	int to;
+	int from;
+};
+
+/**
+ * struct fuzz_region - a region as the model has it
+ * @id: of it
+ * @name: index of its name
+ * @length: bytes
+ * @space: whose memory; NULL if it is owned memory, or its process is gone
+ * @owned: it is owned memory
+ * @addr: first address in @space
+ * @error: 0, or with which errno it ended
+ * @error_addr: the address that was the reason
+ * @announced: the receiver was told of it
+ */
+struct fuzz_region {
+	uint32_t id;
+	unsigned int name;
+	uint64_t length;
+	struct fuzz_space *space;
+	bool owned;
+	uint64_t addr;
+	int error;
+	uint64_t error_addr;
+	bool announced;
+};
+
+/**
+ * struct fuzz_session - a session as the model has it
+ * @fd: the session, or -1
+ * @regions: its regions
+ * @nr_regions: entries in @regions
+ * @kept: by index, names that are not free though no region has them
+ * @round: number of the last round
+ * @active: it is not read to its end
+ * @finished: it was a FINAL one
+ * @cache: the budget
+ * @bytes: read since open
+ * @receiver: gets them
+ */
+struct fuzz_session {
+	int fd;
+	struct fuzz_region regions[FUZZ_NAMES];
+	unsigned int nr_regions;
+	bool kept[FUZZ_NAMES];
+	uint64_t round;
+	bool active;
+	bool finished;
+	uint64_t cache;
+	uint64_t bytes;
+	struct model *receiver;
+};
+
+/**
+ * struct fuzz_expect - what the model says of a call
+ * @rule: why it returns what it returns
+ * @or_ended: instead the errno with which a region of the session ended
+ * @answer: bytes of the struct that the kernel may write
+ */
+struct fuzz_expect {
+	enum fuzz_rule rule;
+	bool or_ended;
+	size_t answer;
+};
+
+/**
+ * struct fuzz_state - everything the model knows
+ * @info: what GET_INFO says
+ * @has_pte: memory that exists can be registered
+ * @self: memory of this process
+ * @child: of the other process
+ * @sessions: all of them
+ */
+struct fuzz_state {
+	struct xbzrle_info info;
+	bool has_pte;
+	struct fuzz_space self;
+	struct fuzz_space child;
+	struct fuzz_session sessions[FUZZ_SESSIONS];
+};
+
+/* fuzz_call.c: calls, made at random. */
+extern const char * const fuzz_op_names[OPS];
+bool fuzz_view_init(struct fuzz_view *view, unsigned int index);
+void fuzz_view_destroy(struct fuzz_view *view);
+bool fuzz_view_allows(const struct fuzz_view *view, uintptr_t at, size_t len,
+		      bool write);
+size_t fuzz_known_size(unsigned int cmd);
+void fuzz_make_call(struct fuzz_call *call, const struct fuzz_view *view,
+		    uint64_t seed, uint64_t number);
+void fuzz_ioctl(struct fuzz_call *call, struct fuzz_view *view, int fd);
+bool fuzz_view_changed(const struct fuzz_call *call,
+		       const struct fuzz_view *view, size_t answer);
+void fuzz_print_call(const struct fuzz_call *call);
+
+/* fuzz_space.c: memory, and a second process that has some. */
+bool fuzz_space_init(struct fuzz_space *self);
+void fuzz_space_destroy(struct fuzz_space *self);
+bool fuzz_space_map(struct fuzz_space *space, unsigned int first,
+		    unsigned int nr, enum fuzz_kind kind, int fd);
+bool fuzz_space_move(struct fuzz_space *self, unsigned int from,
+		     unsigned int to);
+void fuzz_space_write(unsigned int first, unsigned int nr, unsigned int how);
+bool fuzz_space_fork(const struct fuzz_space *self, struct fuzz_space *child);
+bool fuzz_space_exec(struct fuzz_space *child);
+bool fuzz_space_kill(struct fuzz_space *child);
+bool fuzz_space_reap(struct fuzz_space *child);
+enum fuzz_kind fuzz_space_kind(const struct fuzz_space *space, uint64_t addr);
+
+/* fuzz_model.c: what the documentation says of them. */
+int fuzz_rule_error(enum fuzz_rule rule);
+const char *fuzz_rule_text(enum fuzz_rule rule);
+bool fuzz_rule_required(enum fuzz_op op, enum fuzz_rule rule, bool has_pte);
+enum fuzz_rule fuzz_predict_argument(const struct xbzrle_info *info,
+				     const struct fuzz_view *view,
+				     const struct fuzz_call *call);
+struct fuzz_expect fuzz_predict(struct fuzz_state *state,
+				const struct fuzz_view *view,
+				const struct fuzz_call *call);
+const struct fuzz_region *fuzz_find_ended(const struct fuzz_session *session,
+					  int error, uint32_t id);
+const char *fuzz_check_answer(const struct fuzz_state *state,
+			      const struct fuzz_call *call,
+			      const struct fuzz_expect *expect);
+void fuzz_commit(struct fuzz_state *state, const struct fuzz_call *call);
+void fuzz_unmapped(struct fuzz_state *state, struct fuzz_space *space,
+		   unsigned int first, unsigned int nr);
+void fuzz_process_gone(struct fuzz_state *state, struct fuzz_space *space);
+
+/* fuzz_threads.c: the calls from several threads and processes. */
+bool fuzz_threads(uint64_t seed, double seconds,
+		  const struct xbzrle_info *info);
+
+#endif /* FUZZ_H */
