@@ -174,7 +174,7 @@ static bool xmm_has_foreign(struct xbzrle_mm *xmm)
 	       READ_ONCE(xmm->notifier.hlist.pprev) != xmm->head;
 }
 
-/* The first reason stays. */
+/* The first reason stays, and is the one that is returned. */
 static int pte_end(struct xbzrle_pte *pte, int ret, unsigned long addr)
 {
 	spin_lock(&pte->lock);
@@ -182,6 +182,7 @@ static int pte_end(struct xbzrle_pte *pte, int ret, unsigned long addr)
 		pte->ended = ret;
 		pte->ended_addr = addr;
 	}
+	ret = pte->ended;
 	spin_unlock(&pte->lock);
 	return ret;
 }

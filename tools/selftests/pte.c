@@ -1352,6 +1352,51 @@ TEST_F(pte, zapped_during_the_harvest)
 	munmap(m.many, MANY_LENGTH + UNIT);
 }
 
+static void *map_over(void *arg)
+{
+	struct meddler *m = arg;
+
+	usleep(m->delay);
+	mmap(m->page, UNIT, PROT_READ | PROT_WRITE,
+	     MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	return NULL;
+}
+
+/*
+ * That the memory went comes first, whatever is there when the harvest has got
+ * to the page, which lies behind the first chunk of the walk.
+ */
+TEST_F(pte, mapped_over_during_the_harvest)
+{
+	const size_t length = MANY_LENGTH + UNIT;
+	struct meddler m = { .many = map_many(length) };
+	struct xbzrle_register out;
+	pthread_t thread;
+	char name[16];
+	int i, ret;
+
+	ASSERT_NE(NULL, m.many);
+	m.page = m.many + MANY_LENGTH;
+	for (i = 0; i < 10; i++) {
+		m.delay = i * 200;
+		snprintf(name, sizeof(name), "many%d", i);
+		ASSERT_EQ(m.page, mmap(m.page, UNIT, PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+				       -1, 0));
+		ASSERT_EQ(0, dev_register(self->fd, name, m.many, length, 0,
+					  XBZRLE_TRACKER_AUTO, &out));
+		ASSERT_EQ(0, pthread_create(&thread, NULL, map_over, &m));
+		ret = dev_sync(self->fd, 0, NULL);
+		ASSERT_EQ(0, pthread_join(thread, NULL));
+		if (ret)
+			EXPECT_EQ(-EFAULT, ret);
+		EXPECT_EQ(-EFAULT, dev_sync(self->fd, 0, NULL));
+		ASSERT_EQ(0, dev_unregister(self->fd, out.region_id));
+		ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+	}
+	munmap(m.many, length);
+}
+
 /* A thread that writes to one page until it is told to go on to the next. */
 struct sweeper {
 	unsigned char *mem;
