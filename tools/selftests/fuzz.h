@@ -317,7 +317,8 @@ bool fuzz_space_map(struct fuzz_space *space, unsigned int first,
 		    unsigned int nr, enum fuzz_kind kind, int fd);
 bool fuzz_space_move(struct fuzz_space *self, unsigned int from,
 		     unsigned int to);
-void fuzz_space_write(unsigned int first, unsigned int nr, unsigned int how);
+bool fuzz_space_write(struct fuzz_space *space, unsigned int first,
+		      unsigned int nr, unsigned int how);
 bool fuzz_space_fork(const struct fuzz_space *self, struct fuzz_space *child);
 bool fuzz_space_exec(struct fuzz_space *child);
 bool fuzz_space_kill(struct fuzz_space *child);

@@ -49,23 +49,23 @@ const char * const fuzz_op_names[OPS] = {
 
 /* How often each is made, out of the sum. */
 static const unsigned int weights[OPS] = {
-	[OP_GET_INFO]	= 4,
+	[OP_GET_INFO]	= 5,
 	[OP_CREATE]	= 12,
 	[OP_REGISTER]	= 24,
 	[OP_UNREGISTER]	= 9,
 	[OP_SET_CACHE]	= 5,
 	[OP_SYNC]	= 14,
-	[OP_GET_STATS]	= 4,
+	[OP_GET_STATS]	= 5,
 	[OP_UNKNOWN]	= 2,
 	[OP_READ]	= 14,
 	[OP_READV]	= 3,
 	[OP_SPLICE]	= 4,
-	[OP_POLL]	= 3,
+	[OP_POLL]	= 5,
 	[OP_REOPEN]	= 1,
 	[OP_MAP]	= 4,
 	[OP_MOVE]	= 1,
-	[OP_WRITE]	= 4,
-	[OP_CHILD]	= 2,
+	[OP_WRITE]	= 6,
+	[OP_CHILD]	= 3,
 };
 
 static const size_t known_sizes[] = {
@@ -196,7 +196,7 @@ static uint64_t make_name(struct fuzz_call *call, const struct fuzz_view *view,
 
 	call->name = rnd_below(state, FUZZ_NAMES);
 	*len = fill_name(call->name_bytes, call->name);
-	fault = rnd_below(state, 24);
+	fault = rnd_below(state, 40);
 	switch (fault) {
 	case 0:
 		*len = bad_lengths[rnd_below(state, ARRAY_SIZE(bad_lengths))];
@@ -220,7 +220,7 @@ static uint64_t make_name(struct fuzz_call *call, const struct fuzz_view *view,
 
 static uint64_t make_length(const struct xbzrle_info *limits, uint64_t *state)
 {
-	switch (rnd_below(state, 40)) {
+	switch (rnd_below(state, 64)) {
 	case 0:
 		return 0;
 	case 1:
@@ -239,7 +239,7 @@ static uint64_t make_length(const struct xbzrle_info *limits, uint64_t *state)
 	case 7:
 		return rnd(state) | limits->max_region_length;
 	default:
-		return (1 + rnd_below(state, one_in(state, 8) ? 64 : 4)) * UNIT;
+		return (1 + rnd_below(state, one_in(state, 12) ? 64 : 3)) * UNIT;
 	}
 }
 
@@ -263,7 +263,7 @@ static void make_range(struct xbzrle_register *arg,
 {
 	arg->addr = FUZZ_BASE + rnd_below(state, FUZZ_PAGES) * UNIT;
 	arg->length = make_length(limits, state);
-	switch (rnd_below(state, 48)) {
+	switch (rnd_below(state, 80)) {
 	case 0:
 		arg->addr += 1 + rnd_below(state, UNIT - 1);
 		break;
@@ -290,7 +290,7 @@ static void make_register(struct fuzz_call *call, const struct fuzz_view *view,
 			  const struct xbzrle_info *limits, uint64_t *state)
 {
 	struct xbzrle_register *arg = &call->arg.reg;
-	unsigned int fault = rnd_below(state, 40);
+	unsigned int fault = rnd_below(state, 80);
 
 	make_range(arg, limits, state);
 	arg->name = make_name(call, view, state, &arg->name_len);
@@ -308,7 +308,7 @@ static void make_register(struct fuzz_call *call, const struct fuzz_view *view,
 	else if (fault == 3)
 		arg->reserved = 1U << rnd_below(state, 32);
 
-	switch (rnd_below(state, 24)) {
+	switch (rnd_below(state, 40)) {
 	case 0:
 		call->who = WHO_NOBODY;
 		break;
@@ -318,16 +318,16 @@ static void make_register(struct fuzz_call *call, const struct fuzz_view *view,
 	case 2:
 		call->who = WHO_NEGATIVE;
 		break;
-	case 3 ... 5:
+	case 3 ... 6:
 		call->who = WHO_PID;
 		break;
-	case 6 ... 10:
+	case 7 ... 18:
 		call->who = WHO_CHILD;
 		break;
 	default:
 		call->who = WHO_ZERO;
 	}
-	call->nobody = one_in(state, 30);
+	call->nobody = one_in(state, 50);
 	if (call->nobody && call->who == WHO_ZERO)
 		call->who = WHO_PID;
 }
@@ -416,7 +416,7 @@ static uintptr_t make_place(const struct fuzz_call *call,
 
 	if (size < 8 || size > FUZZ_ROOM)
 		size = 64;
-	switch (rnd_below(state, 40)) {
+	switch (rnd_below(state, 64)) {
 	case 0:
 		return 0;
 	case 1:
@@ -517,10 +517,11 @@ static void make_memory(struct fuzz_call *call, uint64_t *state)
 {
 	static const enum fuzz_kind kinds[] = {
 		KIND_HOLE, KIND_HOLE, KIND_PRIVATE, KIND_PRIVATE, KIND_PRIVATE,
-		KIND_PRIVATE, KIND_SHARED, KIND_SHARED, KIND_OWNED, KIND_FILE,
+		KIND_PRIVATE, KIND_PRIVATE, KIND_PRIVATE, KIND_PRIVATE,
+		KIND_SHARED, KIND_SHARED, KIND_OWNED, KIND_FILE,
 	};
 
-	call->child = one_in(state, 4);
+	call->child = one_in(state, 3);
 	call->first = rnd_below(state, FUZZ_PAGES);
 	call->nr = 1 + rnd_below(state, 8);
 	if (call->nr > FUZZ_PAGES - call->first)

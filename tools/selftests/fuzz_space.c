@@ -25,18 +25,26 @@
 #define MAP_FIXED_NOREPLACE	0x100000
 #endif
 
+enum what {
+	DO_MAP,
+	DO_WRITE,
+	DO_EXEC,
+};
+
 /**
  * struct order - what the other process is to do
- * @exec: become another program; else the rest is as in fuzz_space_map()
- * @first: see there
- * @nr: see there
- * @kind: see there
+ * @what: and the rest as in the functions for it
+ * @first: index of the first page
+ * @nr: how many
+ * @kind: what is to be mapped
+ * @how: it is written
  */
 struct order {
-	bool exec;
+	enum what what;
 	unsigned int first;
 	unsigned int nr;
 	enum fuzz_kind kind;
+	unsigned int how;
 };
 
 static void *page(unsigned int index)
@@ -124,7 +132,7 @@ static bool give_order(struct fuzz_space *child, const struct order *order)
 	if (write(child->to, order, sizeof(*order)) != sizeof(*order))
 		return false;
 	/* Who becomes another program closes its end by that. */
-	return order->exec ? !read(child->from, &answer, 1) :
+	return order->what == DO_EXEC ? !read(child->from, &answer, 1) :
 	       read(child->from, &answer, 1) == 1 && answer;
 }
 
@@ -169,18 +177,12 @@ bool fuzz_space_move(struct fuzz_space *self, unsigned int from,
 	return true;
 }
 
-/**
- * fuzz_space_write - change what pages hold, where there are any
- * @first: index of the first
- * @nr: how many
- * @how: one way or the other
- */
-void fuzz_space_write(unsigned int first, unsigned int nr, unsigned int how)
+static void write_pages(unsigned int first, unsigned int nr, unsigned int how)
 {
 	static const char * const files[] = {
 		"/dev/urandom", "/dev/zero", SELF,
 	};
-	size_t len = how % 4 ? 64 : UNIT;
+	size_t len = how % 4 ? 32 : UNIT / 2;
 	int fd;
 
 	if (how % 16 == 15) {
@@ -190,10 +192,46 @@ void fuzz_space_write(unsigned int first, unsigned int nr, unsigned int how)
 	/* The kernel writes like a program would, but for the signal. */
 	fd = open(files[how / 16 % 3], O_RDONLY | O_CLOEXEC);
 	for (; fd >= 0 && nr; first++, nr--)
-		if (read(fd, (char *)page(first) + how % UNIT / 2, len / 2) < 0 &&
-		    errno != EFAULT)
+		if (read(fd, (char *)page(first) + how / 64 % (UNIT / 2), len) <
+		    0 && errno != EFAULT)
 			break;
 	close(fd);
+}
+
+/**
+ * fuzz_space_write - change what pages hold, where there are any
+ * @space: whose
+ * @first: index of the first
+ * @nr: how many
+ * @how: one way or the other
+ *
+ * Return: whether it could be done.
+ */
+bool fuzz_space_write(struct fuzz_space *space, unsigned int first,
+		      unsigned int nr, unsigned int how)
+{
+	const struct order order = {
+		.what = DO_WRITE, .first = first, .nr = nr, .how = how,
+	};
+
+	if (space->pid)
+		return give_order(space, &order);
+	write_pages(first, nr, how);
+	return true;
+}
+
+static bool obey(const struct order *order)
+{
+	switch (order->what) {
+	case DO_MAP:
+		return map_pages(order->first, order->nr, order->kind, -1);
+	case DO_WRITE:
+		write_pages(order->first, order->nr, order->how);
+		return true;
+	default:
+		execl(SELF, "fuzz", "--idle", (char *)NULL);
+		return false;
+	}
 }
 
 static void obey_orders(void)
@@ -202,12 +240,8 @@ static void obey_orders(void)
 	char answer = 1;
 
 	while (write(CHILD_ANSWERS, &answer, 1) == 1 &&
-	       read(CHILD_ORDERS, &order, sizeof(order)) == sizeof(order)) {
-		if (order.exec)
-			execl(SELF, "fuzz", "--idle", (char *)NULL);
-		answer = !order.exec &&
-			 map_pages(order.first, order.nr, order.kind, -1);
-	}
+	       read(CHILD_ORDERS, &order, sizeof(order)) == sizeof(order))
+		answer = obey(&order);
 	_exit(0);
 }
 
@@ -257,7 +291,7 @@ bool fuzz_space_fork(const struct fuzz_space *self, struct fuzz_space *child)
  */
 bool fuzz_space_exec(struct fuzz_space *child)
 {
-	const struct order order = { .exec = true };
+	const struct order order = { .what = DO_EXEC };
 
 	if (!give_order(child, &order))
 		return false;

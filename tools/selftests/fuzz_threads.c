@@ -242,7 +242,7 @@ static void change_memory(const struct fuzz_call *call)
 		fuzz_space_move(&self, call->first, call->pick % FUZZ_PAGES);
 		break;
 	case OP_WRITE:
-		fuzz_space_write(call->first, call->nr, call->pick);
+		fuzz_space_write(&self, call->first, call->nr, call->pick);
 		break;
 	default:
 		fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
