@@ -460,6 +460,31 @@ static void tear_down(void)
 	fuzz_view_destroy(&view);
 }
 
+/*
+ * Go on with rounds that have lost a region. If it was left to chance, most of
+ * them would have been read already, or the region dropped.
+ */
+static const char *read_on(struct fuzz_call *call, struct fuzz_expect *expect)
+{
+	const struct fuzz_session *session;
+	const char *why = NULL;
+	unsigned int i;
+
+	for (i = 0; i < FUZZ_SESSIONS && !why; i++) {
+		session = &state.sessions[i];
+		if (!fuzz_find_ended(session, 0, 0))
+			continue;
+		call->op = OP_READ;
+		call->session = i;
+		call->at = (uintptr_t)view.buffer;
+		call->len = FUZZ_BUFFER;
+		do {
+			why = make_call(call, expect);
+		} while (!why && call->ret > 0);
+	}
+	return why;
+}
+
 /* How often the rarest was seen of what has to be the reason of some result. */
 static unsigned int rarest(enum fuzz_op op, enum fuzz_rule *rule)
 {
@@ -505,6 +530,8 @@ static uint64_t run_sequence(uint64_t seed, double seconds, uint64_t calls)
 		expect = (struct fuzz_expect){ 0 };
 		fuzz_make_call(&call, &view, seed, ++nr);
 		why = make_call(&call, &expect);
+		if (!why && call.op >= OP_MAP && call.pick % 2)
+			why = read_on(&call, &expect);
 		add_to_digest(&call);
 		if (!why && call.op < OP_REOPEN && call.pick % 16 == 0)
 			why = check_fdinfo(&state.sessions[call.session]);
@@ -609,7 +636,7 @@ int main(int argc, char **argv)
 		{ }
 	};
 	uint64_t seed = time(NULL), calls = 0;
-	double seconds = 15;
+	double seconds = mm_debug_kernel() ? 40 : 15;
 	int option, fd;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {

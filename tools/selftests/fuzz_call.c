@@ -413,10 +413,12 @@ static uintptr_t make_place(const struct fuzz_call *call,
 {
 	uintptr_t at = view->base;
 	size_t size = call->arg.size;
+	/* The pointer is most of what may be wrong with some. */
+	bool more = call->op != OP_CREATE && call->op != OP_REGISTER;
 
 	if (size < 8 || size > FUZZ_ROOM)
 		size = 64;
-	switch (rnd_below(state, 64)) {
+	switch (rnd_below(state, more ? 32 : 64)) {
 	case 0:
 		return 0;
 	case 1:

@@ -570,12 +570,6 @@ static void values_read(long long *to)
 	to[FREE] += kept_free();
 }
 
-/* One that takes more time and memory for everything. */
-static bool debug_kernel(void)
-{
-	return !access("/sys/kernel/debug/kmemleak", F_OK);
-}
-
 static bool values_agree(const long long *before, const long long *after)
 {
 	bool ok = true, good;
@@ -587,7 +581,7 @@ static bool values_agree(const long long *before, const long long *after)
 		if (values[i].less)
 			lost = -lost;
 		tolerance = values[i].tolerance;
-		if (i >= FREE && debug_kernel())
+		if (i >= FREE && mm_debug_kernel())
 			tolerance *= 4;
 		good = before[i] >= 0 && after[i] >= 0 && lost <= tolerance;
 		ksft_print_msg("%s %s%lld bytes before, %lld after%s\n",
@@ -675,7 +669,7 @@ int main(int argc, char **argv)
 		{ }
 	};
 	uint64_t seed = time(NULL);
-	double seconds = debug_kernel() ? 40 : 20;
+	double seconds = mm_debug_kernel() ? 40 : 20;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {

@@ -193,6 +193,16 @@ int mm_read_file(const char *path, char *text, size_t size)
 	return 0;
 }
 
+/**
+ * mm_debug_kernel - is this kernel one that looks for errors of its own?
+ *
+ * Return: true if it is, and takes more time and memory for everything.
+ */
+bool mm_debug_kernel(void)
+{
+	return !access("/sys/kernel/debug/kmemleak", F_OK);
+}
+
 static bool write_swap_header(void)
 {
 	/* Version, last page, number of bad pages: at 1 KiB, by mkswap(8). */
