@@ -102,9 +102,9 @@ static const char *check_fdinfo(const struct fuzz_session *session)
 
 	read_fdinfo(session->fd, text, sizeof(text));
 	while ((line = strsep(&rest, "\n"))) {
-		sscanf(line, "round:\t%llu", &round);
-		sscanf(line, "reading:\t%u", &reading);
-		if (sscanf(line, "region:\t%lu tracker %u pages %u", &id,
+		if (sscanf(line, "round:\t%llu", &round) == 1 ||
+		    sscanf(line, "reading:\t%u", &reading) == 1 ||
+		    sscanf(line, "region:\t%lu tracker %u pages %u", &id,
 			   &tracker, &pages) != 3)
 			continue;
 		nr++;

@@ -166,6 +166,12 @@ size_t fuzz_known_size(unsigned int cmd)
 	return 0;
 }
 
+/* With these the struct itself is most of what may be wrong. */
+static bool has_few_members(enum fuzz_op op)
+{
+	return op != OP_CREATE && op != OP_REGISTER && op != OP_SYNC;
+}
+
 static bool one_in(uint64_t *state, unsigned int n)
 {
 	return !rnd_below(state, n);
@@ -382,7 +388,7 @@ static void make_size(struct fuzz_call *call, size_t known, uint64_t *state)
 {
 	union fuzz_arg *arg = &call->arg;
 
-	switch (rnd_below(state, 32)) {
+	switch (rnd_below(state, has_few_members(call->op) ? 18 : 32)) {
 	case 0:
 		arg->size = rnd_below(state, known);
 		break;
@@ -413,12 +419,10 @@ static uintptr_t make_place(const struct fuzz_call *call,
 {
 	uintptr_t at = view->base;
 	size_t size = call->arg.size;
-	/* The pointer is most of what may be wrong with some. */
-	bool more = call->op != OP_CREATE && call->op != OP_REGISTER;
 
 	if (size < 8 || size > FUZZ_ROOM)
 		size = 64;
-	switch (rnd_below(state, more ? 32 : 64)) {
+	switch (rnd_below(state, has_few_members(call->op) ? 24 : 48)) {
 	case 0:
 		return 0;
 	case 1:
@@ -451,7 +455,7 @@ static void make_ioctl(struct fuzz_call *call, const struct fuzz_view *view,
 	call->cmd = _IO(XBZRLE_IOC_TYPE, call->op);
 	known = fuzz_known_size(call->cmd);
 	make_members(call, view, state);
-	if (one_in(state, 32))
+	if (one_in(state, has_few_members(call->op) ? 12 : 32))
 		call->arg.flags |= 1U << rnd_below(state, 32);
 	make_size(call, known, state);
 	call->at = make_place(call, view, state);
