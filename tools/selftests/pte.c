@@ -1340,11 +1340,11 @@ TEST_F(pte, zapped_during_the_harvest)
 	m.page = m.many + MANY_LENGTH;
 	ASSERT_EQ(0, dev_register(self->fd, "last", m.page, UNIT, 0,
 				  XBZRLE_TRACKER_AUTO, NULL));
-	for (i = 0; i < 15; i++) {
+	for (i = 0; i < 40; i++) {
 		ASSERT_EQ(0, madvise(m.many, MANY_LENGTH, MADV_POPULATE_READ));
 		m.page[1] = i + 1;
 		m.done = 0;
-		m.delay = 2000 + i * 100;
+		m.delay = i * 100;
 		ASSERT_EQ(0, pthread_create(&thread, NULL, zap_all, &m));
 		while (!flag(&m.done))
 			ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
@@ -1353,6 +1353,70 @@ TEST_F(pte, zapped_during_the_harvest)
 		EXPECT_EQ(-1, model_diff(self->model, "last", m.page, 0, UNIT));
 	}
 	munmap(m.many, MANY_LENGTH + UNIT);
+}
+
+/**
+ * struct puncher - a thread that punches a hole into all of a file
+ * @file: it
+ * @length: of it
+ * @delay: microseconds before
+ * @done: it has
+ */
+struct puncher {
+	int file;
+	size_t length;
+	useconds_t delay;
+	int done;
+};
+
+static void *punch_all(void *arg)
+{
+	struct puncher *p = arg;
+
+	usleep(p->delay);
+	fallocate(p->file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+		  p->length);
+	raise_flag(&p->done);
+	return NULL;
+}
+
+/*
+ * The event comes first, for all of the file. Then its pages go one by one, and
+ * for those that are not mapped again nothing tells.
+ */
+TEST_F(pte, memfd_is_punched_while_rounds_run)
+{
+	struct puncher p = {
+		.file = memfd_create("test", MFD_CLOEXEC),
+		.length = 16UL << 20,
+	};
+	unsigned char *mem, *last;
+	pthread_t thread;
+	size_t at;
+	int i;
+
+	ASSERT_LE(0, p.file);
+	ASSERT_EQ(0, ftruncate(p.file, p.length));
+	mem = mmap(NULL, p.length, PROT_READ | PROT_WRITE, MAP_SHARED, p.file,
+		   0);
+	ASSERT_NE(MAP_FAILED, mem);
+	last = mem + p.length - UNIT;
+	ASSERT_EQ(0, dev_register(self->fd, "last", last, UNIT, 0,
+				  XBZRLE_TRACKER_PTE, NULL));
+	for (i = 1; i <= 20; i++) {
+		for (at = 0; at < p.length; at += UNIT)
+			mem[at] = i;
+		p.delay = i * 100;
+		p.done = 0;
+		ASSERT_EQ(0, pthread_create(&thread, NULL, punch_all, &p));
+		while (!flag(&p.done))
+			ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		ASSERT_EQ(0, pthread_join(thread, NULL));
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_EQ(-1, model_diff(self->model, "last", last, 0, UNIT));
+	}
+	munmap(mem, p.length);
+	close(p.file);
 }
 
 static void *map_over(void *arg)
