@@ -101,7 +101,7 @@ check-matrix:
 	@tools/check --matrix
 
 check-debug:
-	@tools/check debug leaks
+	@tools/check debug failnth
 
 coverage:
 	@tools/coverage
