@@ -177,8 +177,9 @@ TEST_F(pte, page_becomes_a_hole)
 	EXPECT_EQ(0, sent(self->model));
 	EXPECT_FALSE(mm_populated(self->mem + 4 * UNIT));
 
-	/* Back again, and away and back between two rounds. */
-	self->mem[4 * UNIT] = 1;
+	/* Back again, in part as before; and away and back between rounds. */
+	self->mem[4 * UNIT] = 4 + 1;
+	self->mem[4 * UNIT + 9] = 1;
 	self->mem[8 * UNIT + 1] = 1;
 	ASSERT_EQ(0, madvise(self->mem + 8 * UNIT, UNIT, MADV_DONTNEED));
 	self->mem[8 * UNIT + 2] = 1;
