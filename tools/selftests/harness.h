@@ -7,6 +7,6 @@
 
 /* Seconds for one test. */
 #undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT	200
+#define TEST_TIMEOUT_DEFAULT	600
 
 #endif /* HARNESS_H */
