@@ -722,6 +722,41 @@ TEST_F(owned, direct_reads)
 	close(d.file);
 }
 
+struct passer {
+	unsigned char *mem;
+	unsigned int passes;
+	int done;
+};
+
+/* One write to each page, in each pass. */
+static void *write_in_passes(void *arg)
+{
+	struct passer *w = arg;
+	unsigned int i, page;
+
+	for (i = 1; i <= w->passes; i++)
+		for (page = 0; page < PAGES; page++)
+			w->mem[page * UNIT + i % UNIT] = i;
+	__atomic_store_n(&w->done, 1, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+/*
+ * Each write faults, and a round may come at any moment of the fault. What the
+ * last pass loses then, no later write brings back.
+ */
+TEST_F(owned, rounds_in_the_middle_of_faults)
+{
+	struct passer w = { .mem = self->mem, .passes = 100 };
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, write_in_passes, &w));
+	while (!__atomic_load_n(&w.done, __ATOMIC_ACQUIRE))
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EXACT_ROUND();
+}
+
 TEST_F(owned, writers_run_on)
 {
 	struct mm_writer w[3];
