@@ -1254,7 +1254,7 @@ static void run(const struct target *t)
 /* So many in a row that are no matter do not come within init. */
 #define CALM		40U
 
-static const struct target load_target = { "load", 12, device_errors };
+static const struct target load_target = { "load", 10, device_errors };
 
 static long call_load(int file)
 {
