@@ -1132,7 +1132,7 @@ TEST_F(pte, target_exits_in_a_round)
 	EXPECT_EQ(-EINVAL, dev_sync(self->fd, 0, &s));
 }
 
-TEST_F(pte, target_exits_between_rounds)
+TEST_F_TIMEOUT(pte, target_exits_between_rounds, 120)
 {
 	struct xbzrle_register out;
 	struct pollfd p = { .fd = self->fd, .events = POLLIN };
@@ -1162,7 +1162,7 @@ TEST_F(pte, target_exits_between_rounds)
 	EXPECT_EQ(0, dev_unregister(self->fd, out.region_id));
 }
 
-TEST_F(pte, target_execs)
+TEST_F_TIMEOUT(pte, target_execs, 120)
 {
 	struct xbzrle_register out;
 	struct pollfd p = { .fd = self->fd, .events = POLLIN };

@@ -506,7 +506,7 @@ static void *sync_later(void *fd)
 	return (void *)(intptr_t)dev_sync(*(int *)fd, 0, NULL);
 }
 
-TEST_F(stream, poll_wakes_up)
+TEST_F_TIMEOUT(stream, poll_wakes_up, 120)
 {
 	struct pollfd p = { .fd = self->w.fd, .events = POLLIN };
 	pthread_t thread;
