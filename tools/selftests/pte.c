@@ -1238,6 +1238,12 @@ struct meddler {
 
 #define MANY_LENGTH	(256UL << 20)
 
+/* A debug kernel takes a second or more for each. */
+static int turns(int stock)
+{
+	return mm_debug_kernel() ? stock / 4 : stock;
+}
+
 static unsigned char *map_many(size_t length)
 {
 	unsigned char *many = mm_anon(length);
@@ -1279,7 +1285,7 @@ TEST_F(pte, swapped_out_during_the_harvest)
 	const size_t length = MANY_LENGTH + UNIT;
 	struct meddler m = { .many = map_many(length) };
 	struct timespec before, after;
-	const int tries = 20;
+	const int nr = turns(20);
 	pthread_t thread;
 	long sync_us;
 	int i;
@@ -1297,9 +1303,9 @@ TEST_F(pte, swapped_out_during_the_harvest)
 	sync_us = (after.tv_sec - before.tv_sec) * 1000000 +
 		  (after.tv_nsec - before.tv_nsec) / 1000;
 
-	for (i = 0; i < tries; i++) {
+	for (i = 0; i < nr; i++) {
 		m.go = 0;
-		m.delay = sync_us * i / tries;
+		m.delay = sync_us * i / nr;
 		/* No event of the last try is left. */
 		m.page[1] = i + 1;
 		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
@@ -1341,7 +1347,7 @@ TEST_F(pte, zapped_during_the_harvest)
 	m.page = m.many + MANY_LENGTH;
 	ASSERT_EQ(0, dev_register(self->fd, "last", m.page, UNIT, 0,
 				  XBZRLE_TRACKER_AUTO, NULL));
-	for (i = 0; i < 40; i++) {
+	for (i = 0; i < turns(40); i++) {
 		ASSERT_EQ(0, madvise(m.many, MANY_LENGTH, MADV_POPULATE_READ));
 		m.page[1] = i + 1;
 		m.done = 0;
@@ -1404,7 +1410,7 @@ TEST_F(pte, memfd_is_punched_while_rounds_run)
 	last = mem + p.length - UNIT;
 	ASSERT_EQ(0, dev_register(self->fd, "last", last, UNIT, 0,
 				  XBZRLE_TRACKER_PTE, NULL));
-	for (i = 1; i <= 20; i++) {
+	for (i = 1; i <= turns(20); i++) {
 		for (at = 0; at < p.length; at += UNIT)
 			mem[at] = i;
 		p.delay = i * 100;
