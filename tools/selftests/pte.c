@@ -360,6 +360,24 @@ TEST_F(pte, nohugepage_is_given_back_on_close)
 }
 
 #if MM_HAVE_HUGE_PAGES
+/* What the owner asks for meanwhile is given back, and nothing beside it. */
+TEST_F(pte, huge_pages_asked_for_in_parts)
+{
+	static const unsigned int parts[] = { 40, 8, 24, 16 };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(parts); i++) {
+		ASSERT_EQ(0, madvise(self->mem + parts[i] * UNIT, 8 * UNIT,
+				     MADV_HUGEPAGE));
+		EXPECT_EXACT_ROUND();
+		EXPECT_TRUE(mm_vm_flag(self->mem + parts[i] * UNIT, "nh"));
+	}
+	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
+	for (i = 0; i < PAGES; i += 8)
+		EXPECT_EQ(i == 0 || i == 32 || i >= 48,
+			  mm_vm_flag(self->mem + i * UNIT, "nh"));
+}
+
 /* The owner asks for huge pages while it is being tracked. */
 TEST_F(pte, huge_pages_come_back)
 {
@@ -1360,6 +1378,35 @@ TEST_F(pte, zapped_during_the_harvest)
 		EXPECT_EQ(-1, model_diff(self->model, "last", m.page, 0, UNIT));
 	}
 	munmap(m.many, MANY_LENGTH + UNIT);
+}
+
+/* Nobody has touched it here: there are no page tables for it. */
+TEST_F(pte, hole_in_a_part_of_a_memfd_that_was_never_mapped)
+{
+	const size_t length = 8UL << 20;
+	int file = memfd_create("test", MFD_CLOEXEC);
+	unsigned char *mem;
+
+	ASSERT_LE(0, file);
+	ASSERT_EQ(0, ftruncate(file, length));
+	ASSERT_EQ(4, pwrite(file, "some", 4, length / 2));
+	ASSERT_EQ(4, pwrite(file, "more", 4, length - UNIT));
+	mem = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	ASSERT_EQ(0, dev_register(self->fd, "memfd", mem, length, 0,
+				  XBZRLE_TRACKER_PTE, NULL));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(2, sent(self->model));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(0, sent(self->model));
+	ASSERT_EQ(0, fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			       length / 2, UNIT));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(1, self->model->round.zero);
+	EXPECT_EQ(1, sent(self->model));
+	EXPECT_EQ(-1, model_diff(self->model, "memfd", mem, 0, length));
+	munmap(mem, length);
+	close(file);
 }
 
 /**
