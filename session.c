@@ -157,16 +157,34 @@ static int check_length(u64 length)
 	return length > XBZRLE_MAX_LENGTH ? -ENOSPC : 0;
 }
 
+static bool region_has_name(struct xbzrle_session *session, const char *name,
+			    u32 len)
+{
+	XA_STATE(xas, &session->regions, 0);
+	struct xbzrle_region *region;
+	bool found = false;
+
+	/* Not xa_for_each(), which finds its place anew for each of thousands. */
+	rcu_read_lock();
+	xas_for_each(&xas, region, ULONG_MAX) {
+		if (xas_retry(&xas, region))
+			continue;
+		found = region->name_len == len &&
+			!memcmp(region->name, name, len);
+		if (found)
+			break;
+	}
+	rcu_read_unlock();
+	return found;
+}
+
 static bool name_taken(struct xbzrle_session *session, const char *name,
 		       u32 len)
 {
-	struct xbzrle_region *region;
 	struct xbzrle_name *dropped;
-	unsigned long id;
 
-	xa_for_each(&session->regions, id, region)
-		if (region->name_len == len && !memcmp(region->name, name, len))
-			return true;
+	if (region_has_name(session, name, len))
+		return true;
 	list_for_each_entry(dropped, &session->dropped, link)
 		if (dropped->len == len && !memcmp(dropped->name, name, len))
 			return true;
