@@ -164,6 +164,33 @@ static void agrees_with_a_plain_array(struct kunit *test)
 	kvfree(plain);
 }
 
+/*
+ * Two add the same unit, and the first is held up on its way through the
+ * levels: what the second has added is there all the same.
+ */
+static void who_comes_second_does_not_wait(struct kunit *test)
+{
+	const unsigned long unit = 4242;
+	struct xbzrle_dirty_set *set = make_set(test, 1UL << 20);
+	unsigned long first, bit;
+	int held_up, i;
+
+	for (held_up = 0; held_up < XBZRLE_DIRTY_LEVELS; held_up++) {
+		for (i = 0, bit = unit; i <= held_up; i++) {
+			set_bit(bit, set->level[i]);
+			bit /= BITS_PER_LONG;
+		}
+		if (held_up % 2)
+			xbzrle_dirty_add_range(set, unit, 1);
+		else
+			xbzrle_dirty_add(set, unit);
+		first = 0;
+		KUNIT_EXPECT_EQ(test, xbzrle_dirty_next(set, &first, 2), 1UL);
+		KUNIT_EXPECT_EQ(test, first, unit);
+		KUNIT_EXPECT_EQ(test, xbzrle_dirty_remove(set, unit, 1), 1UL);
+	}
+}
+
 #define RACE_UNITS	200000UL
 
 static int add_one_by_one(void *data)
@@ -210,6 +237,7 @@ static struct kunit_case dirty_cases[] = {
 	KUNIT_CASE(run_is_cut_at_max),
 	KUNIT_CASE(removing_what_is_not_there_changes_nothing),
 	KUNIT_CASE(agrees_with_a_plain_array),
+	KUNIT_CASE(who_comes_second_does_not_wait),
 	KUNIT_CASE(removing_loses_nothing_that_is_added),
 	{}
 };
