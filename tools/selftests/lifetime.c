@@ -22,7 +22,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "leak.h"
 #include "lifetime.h"
 #include "mm.h"
 
@@ -656,7 +655,6 @@ static void test(uint64_t seed, double seconds)
 	values_read(after);
 	ksft_test_result(values_agree(before, after),
 			 "lifetime: as much memory as before\n");
-	ksft_test_result(!leak_check(), "lifetime: nothing is lost\n");
 }
 
 int main(int argc, char **argv)
@@ -669,7 +667,7 @@ int main(int argc, char **argv)
 		{ }
 	};
 	uint64_t seed = time(NULL);
-	double seconds = mm_debug_kernel() ? 40 : 20;
+	double seconds = mm_debug_kernel() ? 30 : 20;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -692,7 +690,7 @@ int main(int argc, char **argv)
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	ksft_print_header();
-	ksft_set_plan(count_scenarios() + 3);
+	ksft_set_plan(count_scenarios() + 2);
 	ksft_print_msg("seed %llu\n", (unsigned long long)seed);
 	/* Who loses a parent comes to us. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);

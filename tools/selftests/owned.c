@@ -499,7 +499,7 @@ TEST_F(owned, huge_pages_are_tracked_by_page)
 
 TEST_F(owned, swap_loses_nothing)
 {
-	const size_t length = 16UL << 20;
+	const size_t length = 4UL << 20;
 	struct sysinfo before, after;
 	unsigned char *mem;
 	struct xbzrle_sync s;

@@ -497,7 +497,7 @@ TEST_F(pte, khugepaged)
 
 TEST_F(pte, swap_loses_nothing)
 {
-	const size_t length = 16UL << 20;
+	const size_t length = 4UL << 20;
 	unsigned char *mem = mm_anon(length);
 	unsigned int i, swapped = 0;
 
@@ -1259,7 +1259,7 @@ struct meddler {
 /* A debug kernel takes a second or more for each. */
 static int turns(int stock)
 {
-	return mm_debug_kernel() ? stock / 4 : stock;
+	return mm_debug_kernel() ? stock / 8 : stock;
 }
 
 static unsigned char *map_many(size_t length)

@@ -545,7 +545,7 @@ int main(int argc, char **argv)
 	struct sigaction action = { .sa_handler = on_fault };
 	uint64_t seed = time(NULL);
 	unsigned int i, nr = 0;
-	double seconds = 40;
+	double seconds = 20;
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /*
+ * Did the kernel lose memory in the tests before? Run with everything closed.
+ *
  * kmemleak knows what was allocated by the slab and vmalloc() and that nothing
  * points to any more; page_owner knows who allocated each page. Both only watch
  * in a debug kernel, and only when its command line says so.
@@ -11,11 +13,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "leak.h"
 #include "mm.h"
 
 #include "kselftest.h"
 
+/* What the kernel's command line has to say. */
+#define OBJECTS		"kmemleak=on"
+#define PAGES		"page_owner=on"
 #define KMEMLEAK	"/sys/kernel/debug/kmemleak"
 #define PAGE_OWNER	"/sys/kernel/debug/page_owner"
 #define OUR_MODULE	"[xbzrle]"
@@ -73,8 +77,6 @@ static int check_objects(void)
 	ssize_t n;
 	char *p;
 
-	if (!asked_for("kmemleak=on"))
-		return 0;
 	/* EPERM if it has given up since the boot. */
 	ret = scan();
 	if (ret)
@@ -112,8 +114,6 @@ static int check_pages(void)
 	char page[4096];
 	ssize_t n;
 
-	if (!asked_for("page_owner=on"))
-		return 0;
 	fd = open(PAGE_OWNER, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
@@ -129,31 +129,28 @@ static int check_pages(void)
 	return n ? -errno : count;
 }
 
-/**
- * leak_watched - does the kernel watch for lost memory?
- *
- * Return: true if its command line asks for kmemleak or page_owner.
- */
-bool leak_watched(void)
+static void test(const char *asked, int (*check)(void), const char *name)
 {
-	return asked_for("kmemleak=on") || asked_for("page_owner=on");
+	int ret;
+
+	if (!asked_for(asked))
+		return;
+	ret = check();
+	if (ret)
+		ksft_print_msg("%s: %d%s\n", name, ret,
+			       ret < 0 ? ", cannot be asked" : "");
+	ksft_test_result(!ret, "leaks: %s\n", name);
 }
 
-/**
- * leak_check - look for memory that the kernel lost
- *
- * To be called when nothing of the device is open, mapped or registered. Looks
- * for objects if the kernel's command line has kmemleak=on, which takes some
- * seconds, and for pages that the module allocated if it has page_owner=on.
- * What is found is printed.
- *
- * Return: how many were found, or a negative errno if it was to be looked for
- * and cannot be.
- */
-int leak_check(void)
+int main(void)
 {
-	int objects = check_objects();
-	int pages = objects < 0 ? objects : check_pages();
+	unsigned int plan = asked_for(OBJECTS) + asked_for(PAGES);
 
-	return pages < 0 ? pages : objects + pages;
+	ksft_print_header();
+	if (!plan)
+		ksft_exit_fail_msg("this kernel does not watch; see VM_APPEND in docs/testing.md\n");
+	ksft_set_plan(plan);
+	test(OBJECTS, check_objects, "no object is lost");
+	test(PAGES, check_pages, "no page is lost");
+	ksft_finished();
 }
