@@ -148,6 +148,8 @@ struct visible {
  * @fresh: there was no round before
  * @reads: it may get ahead although it fails
  * @fallback: it has a kvmalloc() of more than a page
+ * @stride: of how many failures one is tried, if not each: most are in what the
+ *	kernel does besides
  * @prepare: makes what it needs
  * @call: makes it; a negative errno if it failed
  * @finish: after it succeeded
@@ -159,6 +161,7 @@ struct target {
 	bool fresh;
 	bool reads;
 	bool fallback;
+	unsigned int stride;
 	bool (*prepare)(void);
 	long (*call)(void);
 	bool (*finish)(void);
@@ -1141,7 +1144,7 @@ static const struct target targets[] = {
 	{ "MADV_REMOVE", 0, memory_errors, .call = call_remove },
 	{ "mprotect", 2, memory_errors, .call = call_mprotect,
 	  .finish = finish_mprotect },
-	{ "fork", 30, fork_errors, .prepare = prepare_fork,
+	{ "fork", 10, fork_errors, .stride = 5, .prepare = prepare_fork,
 	  .call = call_fork, .finish = finish_fork },
 	{ "poll", 1, device_errors, .call = call_poll },
 	{ "fdinfo", 3, device_errors, .call = call_fdinfo,
@@ -1207,22 +1210,23 @@ static double now(void)
 	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-/* How many points the call has; -1 if something was wrong. */
+/* At how many points the call failed; -1 if something was wrong. */
 static int run_mode(const struct target *t, const struct mode *mode)
 {
-	unsigned int left = 0, nth, bad = 0;
+	unsigned int left = 0, nth = 1, failures = 0, bad = 0;
 
 	if (!set("failslab/cache-filter", mode->cache_filter))
 		return -1;
 	at.target = t->name;
 	at.mode = mode->name;
-	for (nth = 1; !left && nth < POINTS_MAX; nth++) {
+	for (; !left && nth < POINTS_MAX; nth += t->stride ?: 1) {
 		at.nth = nth;
 		/* Some failures tell enough. */
 		if (!attempt_and_clean(t, mode, nth, &left) && ++bad == 3)
 			break;
+		failures += !left;
 	}
-	return bad || !left ? -1 : (int)nth - 2;
+	return bad || !left ? -1 : (int)failures;
 }
 
 static void run(const struct target *t)

@@ -69,7 +69,9 @@ static int request(struct uring *u, uint8_t opcode, int fd, void *addr,
 	const struct io_uring_cqe *cqes = (void *)(u->sq + u->p.cq_off.cqes);
 	unsigned int *tail = field(u, u->p.sq_off.tail);
 	unsigned int *head = field(u, u->p.cq_off.head);
+	unsigned int submit = 1;
 	int res;
+	long ret;
 
 	memset(u->sqes, 0, sizeof(*u->sqes));
 	u->sqes->opcode = opcode;
@@ -80,13 +82,16 @@ static int request(struct uring *u, uint8_t opcode, int fd, void *addr,
 	field(u, u->p.sq_off.array)[0] = 0;
 	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
 
-	while (syscall(SYS_io_uring_enter, u->fd, 1, 1,
-		       IORING_ENTER_GETEVENTS, NULL, 0) < 0)
-		if (errno != EINTR)
+	/* What interrupts the waiting is not told if the request was taken. */
+	do {
+		ret = syscall(SYS_io_uring_enter, u->fd, submit, 1,
+			      IORING_ENTER_GETEVENTS, NULL, 0);
+		if (ret < 0 && errno != EINTR)
 			return -errno;
-	if (*head == __atomic_load_n(field(u, u->p.cq_off.tail),
-				     __ATOMIC_ACQUIRE))
-		return -EIO;
+		if (ret > 0)
+			submit = 0;
+	} while (*head == __atomic_load_n(field(u, u->p.cq_off.tail),
+					  __ATOMIC_ACQUIRE));
 	res = cqes[*head & *field(u, u->p.cq_off.ring_mask)].res;
 	__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
 	return res;
