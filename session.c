@@ -339,11 +339,10 @@ static int register_locked(struct xbzrle_cmd *cmd, struct mm_struct *mm,
 {
 	struct xbzrle_session *session = cmd->session;
 	struct xbzrle_register *reg = cmd->cmd;
-	struct xbzrle_pte_range range = {
+	struct xbzrle_range range = {
 		.mm = mm,
 		.addr = reg->addr,
 		.length = reg->length,
-		.shared = reg->tracker == XBZRLE_TRACKER_PTE,
 		.watch = &session->watch,
 	};
 	struct xbzrle_region *region;
@@ -352,7 +351,9 @@ static int register_locked(struct xbzrle_cmd *cmd, struct mm_struct *mm,
 	ret = reserve_region(session, name, reg->name_len, &reg->region_id);
 	if (ret)
 		return ret;
-	region = xbzrle_pte_register(&range, name, reg->name_len);
+	region = xbzrle_pte_register(&range,
+				     reg->tracker == XBZRLE_TRACKER_PTE, name,
+				     reg->name_len);
 	if (IS_ERR(region)) {
 		ret = PTR_ERR(region);
 		goto release_id;

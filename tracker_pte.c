@@ -35,6 +35,7 @@
 #include <linux/wait.h>
 
 #include "compat/compat.h"
+#include <xbzrle/existing.h>
 #include <xbzrle/file_page.h>
 #include <xbzrle/region.h>
 #include <xbzrle/tracker_pte.h>
@@ -45,8 +46,6 @@
 #define PTE_CHUNK	(256UL << 20)
 /* Units of the dirty set looked at in one go. */
 #define PTE_TAKE_MAX	BIT(16)
-/* Looks at a page that is neither readable nor a hole, until it is given up. */
-#define PTE_GUP_TRIES	100
 /* Memory whose faults are not ours to judge. */
 #define PTE_VM_REFUSED	(VM_HUGETLB | VM_IO | VM_PFNMAP | VM_MIXEDMAP)
 
@@ -88,12 +87,8 @@ struct pte_nohuge {
  * @armed: bit per unit that was looked at since it was populated; session's
  *	lock
  * @notifier: tells of changes by others than the target's own writes
- * @watch: told when the target is gone
- * @lock: @notifier's sequence, removal from the dirty set, @ended, @ended_addr,
- *	@gone
- * @ended: 0, or the errno with which the region ended
- * @ended_addr: the address that showed it
- * @gone: @mm was torn down
+ * @ending: whether it ended; its lock is also that of @notifier's sequence and
+ *	of removal from the dirty set
  */
 struct xbzrle_pte {
 	struct xbzrle_region region;
@@ -106,11 +101,7 @@ struct xbzrle_pte {
 	struct list_head nohuge;
 	unsigned long *armed;
 	struct mmu_interval_notifier notifier;
-	struct xbzrle_watch *watch;
-	spinlock_t lock; /* innermost */
-	int ended;
-	unsigned long ended_addr;
-	bool gone;
+	struct xbzrle_ending ending;
 };
 
 static struct xbzrle_pte *to_pte(struct xbzrle_region *region)
@@ -174,29 +165,14 @@ static bool xmm_has_foreign(struct xbzrle_mm *xmm)
 	       READ_ONCE(xmm->notifier.hlist.pprev) != xmm->head;
 }
 
-/* The first reason stays, and is the one that is returned. */
 static int pte_end(struct xbzrle_pte *pte, int ret, unsigned long addr)
 {
-	spin_lock(&pte->lock);
-	if (!pte->ended) {
-		pte->ended = ret;
-		pte->ended_addr = addr;
-	}
-	ret = pte->ended;
-	spin_unlock(&pte->lock);
-	return ret;
+	return xbzrle_ending_set(&pte->ending, ret, addr);
 }
 
 static int pte_check(struct xbzrle_region *region, u64 *addr)
 {
-	struct xbzrle_pte *pte = to_pte(region);
-	int ret;
-
-	spin_lock(&pte->lock);
-	ret = pte->gone ? -ESRCH : pte->ended;
-	*addr = pte->ended_addr;
-	spin_unlock(&pte->lock);
-	return ret;
+	return xbzrle_ending_check(&to_pte(region)->ending, addr);
 }
 
 /* Runs before the change is made; may not sleep when not @range's to. */
@@ -208,24 +184,16 @@ static bool pte_invalidate(struct mmu_interval_notifier *notifier,
 		container_of(notifier, struct xbzrle_pte, notifier);
 	unsigned long start = max(range->start, pte->start);
 	unsigned long end = min(range->end, pte->end);
-	bool gone = range->event == MMU_NOTIFY_RELEASE;
+	bool gone;
 
-	spin_lock(&pte->lock);
+	spin_lock(&pte->ending.lock);
 	mmu_interval_set_seq(notifier, seq);
-	if (range->event == MMU_NOTIFY_UNMAP && !pte->ended) {
-		pte->ended = -EFAULT;
-		pte->ended_addr = start;
-	}
-	if (gone && !pte->gone) {
-		pte->gone = true;
-		pte->ended_addr = start;
-		atomic_inc(&pte->watch->gone);
-	}
-	spin_unlock(&pte->lock);
+	gone = xbzrle_ending_note(&pte->ending, range->event, start);
+	spin_unlock(&pte->ending.lock);
 
 	/* After the sequence, which keeps pte_take_dirty() from removing it. */
 	if (gone)
-		wake_up_all(&pte->watch->wait);
+		xbzrle_ending_wake(&pte->ending);
 	else
 		xbzrle_dirty_add_range(&pte->region.dirty,
 				       pte_unit(pte, start),
@@ -267,10 +235,10 @@ static void pte_take_dirty(struct xbzrle_pte *pte, unsigned long seq)
 	     first += nr) {
 		pte_take_run(pte, first, nr);
 
-		spin_lock(&pte->lock);
+		spin_lock(&pte->ending.lock);
 		if (!mmu_interval_read_retry(&pte->notifier, seq))
 			xbzrle_dirty_remove(&region->dirty, first, nr);
-		spin_unlock(&pte->lock);
+		spin_unlock(&pte->ending.lock);
 		cond_resched();
 	}
 }
@@ -397,54 +365,6 @@ static void pte_allow_huge(struct xbzrle_pte *pte, bool alive)
 	}
 }
 
-/* The PMD that maps @addr or NULL; either way *next is where to go on. */
-static pmd_t *pte_find_pmd(struct mm_struct *mm, unsigned long addr,
-			   unsigned long end, unsigned long *next)
-{
-	pgd_t *pgd = pgd_offset(mm, addr);
-	p4d_t *p4d;
-	pud_t *pud;
-	pmd_t *pmd;
-
-	*next = pgd_addr_end(addr, end);
-	if (pgd_none(*pgd))
-		return NULL;
-	p4d = p4d_offset(pgd, addr);
-	*next = p4d_addr_end(addr, end);
-	if (p4d_none(*p4d))
-		return NULL;
-	pud = pud_offset(p4d, addr);
-	*next = pud_addr_end(addr, end);
-	if (pud_none(*pud))
-		return NULL;
-	pmd = pmd_offset(pud, addr);
-	*next = pmd_addr_end(addr, end);
-	return pmd_none(READ_ONCE(*pmd)) ? NULL : pmd;
-}
-
-/* Mapped or migrating as a whole. */
-static bool pmd_is_huge(pmd_t pmd)
-{
-	return pmd_trans_huge(pmd) || !pmd_present(pmd);
-}
-
-/*
- * Have a huge page at @addr mapped by PTEs. VM_NOHUGEPAGE is set, so an
- * anonymous one does not come back.
- */
-static int pte_split_huge(struct xbzrle_pte *pte, unsigned long addr)
-{
-	struct page *page = NULL;
-	long nr;
-
-	/* Not FOLL_DUMP, which gives up on one that is migrating. */
-	nr = get_user_pages_remote(pte->mm, addr, 1,
-				   FOLL_SPLIT_PMD | FOLL_FORCE, &page, NULL);
-	if (nr == 1)
-		put_page(page);
-	return nr == 1 || nr == -EFAULT ? 0 : nr;
-}
-
 /**
  * struct pte_walk - state of one walk
  * @pte: the region
@@ -519,15 +439,15 @@ static int pte_walk_range(struct pte_walk *walk, unsigned long start,
 	int ret;
 
 	for (addr = start; addr < end; addr = next) {
-		pmd = pte_find_pmd(pte->mm, addr, end, &next);
+		pmd = xbzrle_existing_pmd(pte->mm, addr, end, &next);
 		/* Of shared memory no PTE is left, but the event tells. */
-		while (pmd && pmd_is_huge(READ_ONCE(*pmd))) {
-			ret = pte_split_huge(pte, addr);
+		while (pmd && xbzrle_existing_pmd_huge(READ_ONCE(*pmd))) {
+			ret = xbzrle_existing_split(pte->mm, addr);
 			if (ret)
 				return ret;
 			if (fatal_signal_pending(current))
 				return -EINTR;
-			pmd = pte_find_pmd(pte->mm, addr, end, &next);
+			pmd = xbzrle_existing_pmd(pte->mm, addr, end, &next);
 		}
 		if (!pmd) {
 			/* As pte_harvest_one() does with a PTE that is none. */
@@ -648,36 +568,6 @@ static int pte_harvest(struct xbzrle_region *region)
 	return ret ?: pte_check(region, &ended_addr);
 }
 
-static int pte_hole_one(pte_t *ptep, unsigned long addr, void *data)
-{
-	pte_t entry = ptep_get(ptep);
-	bool *hole = data;
-
-	*hole = pte_none(entry) ||
-		(pte_present(entry) && is_zero_pfn(pte_pfn(entry)));
-	return 0;
-}
-
-/* GUP says EFAULT of a hole, and also of a page that cannot be read. */
-static bool pte_is_hole(struct xbzrle_pte *pte, unsigned long addr)
-{
-	unsigned long next;
-	bool hole = false;
-	pmd_t *pmd;
-
-	pmd = pte_find_pmd(pte->mm, addr, addr + PAGE_SIZE, &next);
-	if (!pmd)
-		return true;
-	if (pmd_is_huge(READ_ONCE(*pmd)) && pte_split_huge(pte, addr))
-		return false;
-	if (pmd_none(READ_ONCE(*pmd)))
-		return true;
-	if (pmd_is_huge(READ_ONCE(*pmd)))
-		return false;
-	apply_to_page_range(pte->mm, addr, PAGE_SIZE, pte_hole_one, &hole);
-	return hole;
-}
-
 static long pte_get_private(struct xbzrle_pte *pte, unsigned long addr,
 			    unsigned int nr, struct page **pages)
 {
@@ -689,13 +579,13 @@ static long pte_get_private(struct xbzrle_pte *pte, unsigned long addr,
 	 * hole to GUP may have been populated before the second look; one that
 	 * cannot be read, from a broken swap device say, fails every time.
 	 */
-	for (tries = 0; tries < PTE_GUP_TRIES; tries++) {
+	for (tries = 0; tries < XBZRLE_EXISTING_TRIES; tries++) {
 		got = get_user_pages_remote(pte->mm, addr, nr,
 					    FOLL_FORCE | FOLL_DUMP, pages,
 					    NULL);
 		if (got != -EFAULT)
 			return got;
-		if (pte_is_hole(pte, addr)) {
+		if (xbzrle_existing_hole(pte->mm, addr)) {
 			pages[0] = NULL;
 			return 1;
 		}
@@ -755,8 +645,7 @@ static void pte_release(struct xbzrle_region *region)
 	bool alive;
 
 	mmu_interval_notifier_remove(&pte->notifier);
-	if (pte->gone)
-		atomic_dec(&pte->watch->gone);
+	xbzrle_ending_destroy(&pte->ending);
 
 	alive = mmget_not_zero(pte->mm);
 	mmap_write_lock(pte->mm);
@@ -793,9 +682,9 @@ static int pte_split_range(struct xbzrle_pte *pte)
 
 	lockdep_assert_held(&pte->mm->mmap_lock);
 	for (addr = pte->start; !ret && addr < pte->end; addr = next) {
-		pmd = pte_find_pmd(pte->mm, addr, pte->end, &next);
-		if (pmd && pmd_is_huge(READ_ONCE(*pmd)))
-			ret = pte_split_huge(pte, addr);
+		pmd = xbzrle_existing_pmd(pte->mm, addr, pte->end, &next);
+		if (pmd && xbzrle_existing_pmd_huge(READ_ONCE(*pmd)))
+			ret = xbzrle_existing_split(pte->mm, addr);
 	}
 	return ret;
 }
@@ -811,14 +700,15 @@ static bool pte_overlaps(struct xbzrle_pte *pte)
 }
 
 /* Everything of a registration that needs mmap_lock for write. */
-static int pte_attach(struct xbzrle_pte *pte, struct xbzrle_pte_range *range)
+static int pte_attach(struct xbzrle_pte *pte, struct xbzrle_range *range,
+		      bool shared)
 {
 	struct vm_area_struct *vma;
 	unsigned long addr = pte->start;
 	int ret;
 
 	vma = find_vma(pte->mm, addr);
-	pte->shared = range->shared && vma && vma->vm_flags & VM_SHARED;
+	pte->shared = shared && vma && vma->vm_flags & VM_SHARED;
 	ret = pte_check_range(pte, pte->start, pte->end, &addr);
 	range->error_addr = addr;
 	if (ret < 0)
@@ -864,6 +754,8 @@ put_xmm:
 /**
  * xbzrle_pte_register() - make a region of memory that exists
  * @range: what to track
+ * @shared: the caller asked for this tracker by name, which allows shmem-backed
+ *	shared memory: only writes through the range's mm are seen
  * @name: its name in the stream
  * @name_len: bytes in @name
  *
@@ -873,8 +765,9 @@ put_xmm:
  * tracker cannot see, -EBUSY if part of it is registered already by whatever
  * session, -ENOMEM, -EINTR.
  */
-struct xbzrle_region *xbzrle_pte_register(struct xbzrle_pte_range *range,
-					  const char *name, u32 name_len)
+struct xbzrle_region *xbzrle_pte_register(struct xbzrle_range *range,
+					  bool shared, const char *name,
+					  u32 name_len)
 {
 	struct xbzrle_pte *pte;
 	int ret;
@@ -895,14 +788,13 @@ struct xbzrle_region *xbzrle_pte_register(struct xbzrle_pte_range *range,
 	pte->mm = range->mm;
 	pte->start = range->addr;
 	pte->end = range->addr + range->length;
-	pte->watch = range->watch;
-	spin_lock_init(&pte->lock);
+	xbzrle_ending_init(&pte->ending, range->watch);
 	INIT_LIST_HEAD(&pte->nohuge);
 
 	ret = -EINTR;
 	if (mmap_write_lock_killable(pte->mm))
 		goto free_armed;
-	ret = pte_attach(pte, range);
+	ret = pte_attach(pte, range, shared);
 	mmap_write_unlock(pte->mm);
 	if (ret)
 		goto free_armed;

@@ -10,7 +10,7 @@
  *       folio locks		owned tracker: a run's, in index order
  *         i_mmap_rwsem		owned tracker: write-protection of mappings
  *         page-table lock	pte tracker: one PTE at a time
- *       pte->lock		pte tracker: taken in mmu notifier context
+ *       ending->lock		pte tracker: taken in mmu notifier context
  *
  * Page faults take mmap_lock, then a folio's lock, and add to a dirty set
  * without a lock; they never take session->lock. read() copies to its buffer

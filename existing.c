@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/atomic.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/pgtable.h>
+#include <linux/rcupdate.h>
+#include <linux/wait.h>
+
+#include "compat/compat.h"
+#include <xbzrle/existing.h>
+#include <xbzrle/region.h>
+
+#if IS_ENABLED(CONFIG_MMU_NOTIFIER)
+
+/**
+ * xbzrle_ending_init() - begin with a region that has not ended
+ * @ending: what is to be set up
+ * @watch: told when the target is gone; outlives @ending
+ *
+ * Context: any.
+ */
+void xbzrle_ending_init(struct xbzrle_ending *ending,
+			struct xbzrle_watch *watch)
+{
+	*ending = (struct xbzrle_ending){ .watch = watch };
+	spin_lock_init(&ending->lock);
+}
+
+/**
+ * xbzrle_ending_destroy() - the session lets go of the region
+ * @ending: of the region, whose notifier is gone
+ *
+ * Context: any.
+ */
+void xbzrle_ending_destroy(struct xbzrle_ending *ending)
+{
+	if (ending->gone)
+		atomic_dec(&ending->watch->gone);
+}
+
+/**
+ * xbzrle_ending_set() - the region has ended; the first reason stays
+ * @ending: of the region
+ * @ret: the errno
+ * @addr: the address that showed it
+ *
+ * Context: any; takes @ending->lock.
+ * Return: the first reason.
+ */
+int xbzrle_ending_set(struct xbzrle_ending *ending, int ret, unsigned long addr)
+{
+	spin_lock(&ending->lock);
+	if (!ending->ended) {
+		ending->ended = ret;
+		ending->addr = addr;
+	}
+	ret = ending->ended;
+	spin_unlock(&ending->lock);
+	return ret;
+}
+
+/**
+ * xbzrle_ending_check() - has the region ended?
+ * @ending: of the region
+ * @addr: out: the address that showed it
+ *
+ * Context: any; takes @ending->lock.
+ * Return: 0, or the errno.
+ */
+int xbzrle_ending_check(struct xbzrle_ending *ending, u64 *addr)
+{
+	int ret;
+
+	spin_lock(&ending->lock);
+	ret = ending->gone ? -ESRCH : ending->ended;
+	*addr = ending->addr;
+	spin_unlock(&ending->lock);
+	return ret;
+}
+
+/**
+ * xbzrle_ending_note() - does a notifier event end the region?
+ * @ending: of the region
+ * @event: what is about to happen
+ * @addr: the region's first address that it happens to
+ *
+ * Context: any, also the mmu notifier's; the caller holds @ending->lock.
+ * Return: whether the target is gone, which xbzrle_ending_wake() is to tell
+ * when the lock is free.
+ */
+bool xbzrle_ending_note(struct xbzrle_ending *ending,
+			enum mmu_notifier_event event, unsigned long addr)
+{
+	bool gone = event == MMU_NOTIFY_RELEASE;
+
+	lockdep_assert_held(&ending->lock);
+	if (event == MMU_NOTIFY_UNMAP && !ending->ended) {
+		ending->ended = -EFAULT;
+		ending->addr = addr;
+	}
+	if (gone && !ending->gone) {
+		ending->gone = true;
+		ending->addr = addr;
+		atomic_inc(&ending->watch->gone);
+	}
+	return gone;
+}
+
+/**
+ * xbzrle_ending_wake() - tell poll() that the target is gone
+ * @ending: of the region
+ *
+ * Context: any.
+ */
+void xbzrle_ending_wake(struct xbzrle_ending *ending)
+{
+	wake_up_all(&ending->watch->wait);
+}
+
+/**
+ * xbzrle_existing_pmd() - find the PMD that maps an address
+ * @mm: whose
+ * @addr: the address, not of hugetlbfs
+ * @end: where the caller's range ends
+ * @next: out: the address to go on at, with or without a PMD
+ *
+ * Context: mmap_lock of @mm, which keeps the tables above PTEs where they are.
+ * Return: the PMD, or NULL if nothing is populated up to @next.
+ */
+pmd_t *xbzrle_existing_pmd(struct mm_struct *mm, unsigned long addr,
+			   unsigned long end, unsigned long *next)
+{
+	pgd_t *pgd = pgd_offset(mm, addr);
+	p4d_t *p4d;
+	pud_t *pud;
+	pmd_t *pmd;
+
+	*next = pgd_addr_end(addr, end);
+	if (pgd_none(*pgd))
+		return NULL;
+	p4d = p4d_offset(pgd, addr);
+	*next = p4d_addr_end(addr, end);
+	if (p4d_none(*p4d))
+		return NULL;
+	pud = pud_offset(p4d, addr);
+	*next = pud_addr_end(addr, end);
+	if (pud_none(*pud))
+		return NULL;
+	pmd = pmd_offset(pud, addr);
+	*next = pmd_addr_end(addr, end);
+	return pmd_none(READ_ONCE(*pmd)) ? NULL : pmd;
+}
+
+/**
+ * xbzrle_existing_pmd_huge() - does it map, or has mapped, a huge page?
+ * @pmd: a PMD that is not none
+ *
+ * Context: any.
+ * Return: true if there is no page table below it: it is mapped or migrating
+ * as a whole.
+ */
+bool xbzrle_existing_pmd_huge(pmd_t pmd)
+{
+	return pmd_trans_huge(pmd) || !pmd_present(pmd);
+}
+
+/**
+ * xbzrle_existing_split() - have a huge page mapped by PTEs
+ * @mm: whose
+ * @addr: an address in it
+ *
+ * An anonymous one comes back unless VM_NOHUGEPAGE is set.
+ *
+ * Context: may sleep; mmap_lock of @mm.
+ * Return: 0, also if there is none, or why it cannot be.
+ */
+int xbzrle_existing_split(struct mm_struct *mm, unsigned long addr)
+{
+	struct page *page = NULL;
+	long nr;
+
+	/* Not FOLL_DUMP, which gives up on one that is migrating. */
+	nr = get_user_pages_remote(mm, addr, 1, FOLL_SPLIT_PMD | FOLL_FORCE,
+				   &page, NULL);
+	if (nr == 1)
+		put_page(page);
+	return nr == 1 || nr == -EFAULT ? 0 : nr;
+}
+
+/*
+ * Look at a PTE without its lock: false if there is none, or no table of them.
+ * A page table may be freed under mmap_lock for read, by khugepaged or when it
+ * is empty, but after a grace period then.
+ */
+static bool existing_peek(pmd_t *pmdp, unsigned long addr, pte_t *entry)
+{
+	bool there;
+	pmd_t pmd;
+
+	rcu_read_lock();
+	pmd = READ_ONCE(*pmdp);
+	there = !pmd_none(pmd) && !xbzrle_existing_pmd_huge(pmd);
+	if (there) {
+		*entry = ptep_get(pte_offset_kernel(&pmd, addr));
+		there = !pte_none(*entry);
+	}
+	rcu_read_unlock();
+	return there;
+}
+
+/**
+ * xbzrle_existing_populated() - do page tables have something at an address?
+ * @mm: whose
+ * @addr: the address, not of hugetlbfs
+ *
+ * Context: mmap_lock of @mm.
+ * Return: false if whoever reads there next would fault, and find what the
+ * mapping's file has, or zeros without a file.
+ */
+bool xbzrle_existing_populated(struct mm_struct *mm, unsigned long addr)
+{
+	unsigned long next;
+	pmd_t *pmd, value;
+	pte_t entry;
+
+	pmd = xbzrle_existing_pmd(mm, addr, addr + PAGE_SIZE, &next);
+	if (!pmd)
+		return false;
+	value = READ_ONCE(*pmd);
+	if (!pmd_none(value) && xbzrle_existing_pmd_huge(value))
+		return true;
+	return existing_peek(pmd, addr, &entry);
+}
+
+/**
+ * xbzrle_existing_hole() - is there no page but, at most, the zero page?
+ * @mm: whose
+ * @addr: an address of anonymous memory
+ *
+ * GUP with FOLL_DUMP says EFAULT of a hole, and also of a page that cannot be
+ * read.
+ *
+ * Context: may sleep; mmap_lock of @mm.
+ * Return: whether it is a hole.
+ */
+bool xbzrle_existing_hole(struct mm_struct *mm, unsigned long addr)
+{
+	unsigned long next;
+	pmd_t *pmd, value;
+	pte_t entry;
+
+	pmd = xbzrle_existing_pmd(mm, addr, addr + PAGE_SIZE, &next);
+	if (!pmd)
+		return true;
+	value = READ_ONCE(*pmd);
+	if (!pmd_none(value) && xbzrle_existing_pmd_huge(value)) {
+		/* Perhaps the huge zero page. */
+		if (xbzrle_existing_split(mm, addr))
+			return false;
+		value = READ_ONCE(*pmd);
+		if (!pmd_none(value) && xbzrle_existing_pmd_huge(value))
+			return false;
+	}
+	if (!existing_peek(pmd, addr, &entry))
+		return true;
+	return pte_present(entry) && is_zero_pfn(pte_pfn(entry));
+}
+
+#endif /* CONFIG_MMU_NOTIFIER */
