@@ -148,6 +148,24 @@ void xbzrle_dirty_add_range(struct xbzrle_dirty_set *set, unsigned long first,
 }
 
 /**
+ * xbzrle_dirty_add_bitmap() - add the units whose bits are set
+ * @set: the set
+ * @first: index of the unit that bit 0 stands for
+ * @bits: the bitmap
+ * @nr: bits in it
+ *
+ * Context: any; each unit is ordered as xbzrle_dirty_add().
+ */
+void xbzrle_dirty_add_bitmap(struct xbzrle_dirty_set *set, unsigned long first,
+			     const unsigned long *bits, unsigned long nr)
+{
+	unsigned long start, end;
+
+	for_each_set_bitrange(start, end, bits, nr)
+		xbzrle_dirty_add_range(set, first + start, end - start);
+}
+
+/**
  * xbzrle_dirty_remove() - remove units
  * @set: the set
  * @first: index of the first

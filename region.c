@@ -2,11 +2,17 @@
 #include <linux/bitmap.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <asm/byteorder.h>
 
 #include "compat/compat.h"
 #include <xbzrle/region.h>
 #include "xbzrle_trace.h"
+
+/* Units whose bits are copied from userspace in one go. */
+#define MARK_CHUNK	4096U
 
 /* A unit is a page: trackers see pages, records name units. */
 static_assert(PAGE_SIZE == XBZRLE_UNIT_SIZE);
@@ -104,6 +110,45 @@ void xbzrle_region_found_sent(struct xbzrle_region *region,
 		xbzrle_region_found(region, first, run_end - first);
 		cond_resched();
 	}
+}
+
+/**
+ * xbzrle_region_mark() - add the units of a caller's bitmap to the dirty set
+ * @region: the region
+ * @first: index of the unit that bit 0 stands for
+ * @nr: bits in @bitmap; all of their units are in the region
+ * @bitmap: bit n is bit n % 8 of byte n / 8, whatever the byte order, as in a
+ *	dirty log of KVM. No more bytes are read than it takes, and bits behind
+ *	the last are ignored.
+ *
+ * Context: may sleep; session's lock.
+ * Return: 0, -EFAULT, -EINTR when a fatal signal is pending. Units may have been
+ * added whatever it returns.
+ */
+int xbzrle_region_mark(struct xbzrle_region *region, unsigned long first,
+		       unsigned long nr, const void __user *bitmap)
+{
+	unsigned long bits[MARK_CHUNK / BITS_PER_LONG];
+	unsigned long some, words, i;
+
+	for (; nr; first += some, nr -= some) {
+		some = min_t(unsigned long, nr, MARK_CHUNK);
+		words = BITS_TO_LONGS(some);
+		/* Bytes of the last word that are not copied. */
+		bits[words - 1] = 0;
+		if (copy_from_user(bits, bitmap,
+				   DIV_ROUND_UP(some, BITS_PER_BYTE)))
+			return -EFAULT;
+		for (i = 0; i < words; i++)
+			bits[i] = le64_to_cpu((__force __le64)bits[i]);
+		xbzrle_dirty_add_bitmap(&region->dirty, first, bits, some);
+
+		bitmap += MARK_CHUNK / BITS_PER_BYTE;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+	}
+	return 0;
 }
 
 /**

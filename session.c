@@ -12,6 +12,7 @@
 
 #include "compat/compat.h"
 #include <xbzrle/session.h>
+#include <xbzrle/tracker_external.h>
 #include <xbzrle/tracker_owned.h>
 #include <xbzrle/tracker_pte.h>
 
@@ -134,6 +135,8 @@ int xbzrle_session_get_info(struct xbzrle_cmd *cmd)
 			 XBZRLE_FEATURE_CAPTURE_COPY;
 	if (XBZRLE_HAVE_TRACKER_PTE)
 		info->features |= XBZRLE_FEATURE_TRACKER_PTE;
+	if (XBZRLE_HAVE_TRACKER_EXTERNAL)
+		info->features |= XBZRLE_FEATURE_TRACKER_EXTERNAL;
 	info->max_regions = XBZRLE_MAX_REGIONS;
 	info->name_max = XBZRLE_NAME_MAX;
 	info->max_region_length = XBZRLE_MAX_LENGTH;
@@ -334,6 +337,17 @@ static struct mm_struct *get_target_mm(pid_t nr)
 	return ret ? ERR_PTR(ret) : mm;
 }
 
+/* AUTO is the tracker that sees by itself, which the external one does not. */
+static struct xbzrle_region *make_region(const struct xbzrle_register *reg,
+					 struct xbzrle_range *range,
+					 const char *name)
+{
+	if (reg->tracker == XBZRLE_TRACKER_EXTERNAL)
+		return xbzrle_external_register(range, name, reg->name_len);
+	return xbzrle_pte_register(range, reg->tracker == XBZRLE_TRACKER_PTE,
+				   name, reg->name_len);
+}
+
 static int register_locked(struct xbzrle_cmd *cmd, struct mm_struct *mm,
 			   const char *name)
 {
@@ -351,9 +365,7 @@ static int register_locked(struct xbzrle_cmd *cmd, struct mm_struct *mm,
 	ret = reserve_region(session, name, reg->name_len, &reg->region_id);
 	if (ret)
 		return ret;
-	region = xbzrle_pte_register(&range,
-				     reg->tracker == XBZRLE_TRACKER_PTE, name,
-				     reg->name_len);
+	region = make_region(reg, &range, name);
 	if (IS_ERR(region)) {
 		ret = PTR_ERR(region);
 		goto release_id;
@@ -396,8 +408,8 @@ int xbzrle_session_register(struct xbzrle_cmd *cmd)
 
 	if (reg->flags || reg->reserved || reg->pid < 0 ||
 	    reg->capture > XBZRLE_CAPTURE_COPY ||
-	    (reg->tracker != XBZRLE_TRACKER_AUTO &&
-	     reg->tracker != XBZRLE_TRACKER_PTE))
+	    reg->tracker > XBZRLE_TRACKER_EXTERNAL ||
+	    reg->tracker == XBZRLE_TRACKER_OWNED)
 		return -EINVAL;
 	if (!PAGE_ALIGNED(reg->addr))
 		return -EINVAL;
@@ -480,13 +492,14 @@ int xbzrle_session_set_cache(struct xbzrle_cmd *cmd)
 	return 0;
 }
 
-static int harvest_all(struct xbzrle_session *session)
+static int harvest_all(struct xbzrle_session *session, bool full)
 {
 	struct xbzrle_region *region;
 	unsigned long id;
 	int ret;
 
 	xa_for_each(&session->regions, id, region) {
+		region->all_due |= full;
 		ret = xbzrle_region_harvest(region);
 		if (ret)
 			return ret;
@@ -540,7 +553,7 @@ static int sync_locked(struct xbzrle_cmd *cmd)
 	if (!session->nr_regions)
 		return -EINVAL;
 
-	ret = harvest_all(session);
+	ret = harvest_all(session, full);
 	if (ret) {
 		find_ended(session, sync);
 		return respond_error(cmd, ret);
@@ -595,6 +608,38 @@ int xbzrle_session_sync(struct xbzrle_cmd *cmd)
 	mutex_unlock(&session->lock);
 	if (!ret)
 		wake_up_interruptible(&session->watch.wait);
+	return ret;
+}
+
+/**
+ * xbzrle_session_mark_dirty() - XBZRLE_IOC_MARK_DIRTY
+ * @cmd: struct xbzrle_mark_dirty
+ *
+ * Context: may sleep.
+ * Return: 0, -EINVAL, -EFAULT, -EINTR. With the latter two a part of the units
+ * may be marked.
+ */
+int xbzrle_session_mark_dirty(struct xbzrle_cmd *cmd)
+{
+	struct xbzrle_session *session = cmd->session;
+	struct xbzrle_mark_dirty *mark = cmd->cmd;
+	struct xbzrle_region *region;
+	int ret;
+
+	if (mark->flags || mark->reserved || !mark->nr_units)
+		return -EINVAL;
+	ret = lock_session(session);
+	if (ret)
+		return ret;
+	region = xa_load(&session->regions, mark->region_id);
+	if (!region || mark->first_unit >= region->nr_units ||
+	    mark->nr_units > region->nr_units - mark->first_unit)
+		ret = -EINVAL;
+	else
+		ret = xbzrle_region_mark(region, mark->first_unit,
+					 mark->nr_units,
+					 u64_to_user_ptr(mark->bitmap));
+	mutex_unlock(&session->lock);
 	return ret;
 }
 

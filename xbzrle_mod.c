@@ -25,6 +25,7 @@ union xbzrle_any {
 	struct xbzrle_set_cache set_cache;
 	struct xbzrle_sync sync;
 	struct xbzrle_stats stats;
+	struct xbzrle_mark_dirty mark_dirty;
 };
 
 /**
@@ -61,6 +62,8 @@ static const struct xbzrle_ioctl xbzrle_ioctls[] = {
 		 struct xbzrle_sync, reserved),
 	IOCTL_OP(XBZRLE_IOC_GET_STATS, xbzrle_session_get_stats,
 		 struct xbzrle_stats, round_left),
+	IOCTL_OP(XBZRLE_IOC_MARK_DIRTY, xbzrle_session_mark_dirty,
+		 struct xbzrle_mark_dirty, bitmap),
 };
 
 static long xbzrle_ioctl(struct file *file, unsigned int nr, unsigned long arg)

@@ -109,6 +109,29 @@ static void run_is_cut_at_max(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, first, 290UL);
 }
 
+/* Whatever bit of a word the first unit is, and whatever is the last bit. */
+static void bitmap_is_added_where_it_belongs(struct kunit *test)
+{
+	enum { NR = 300, BITS = 150 };
+	struct xbzrle_dirty_set *set = make_set(test, NR);
+	unsigned long bits[BITS_TO_LONGS(BITS)];
+	unsigned int first, nr, unit;
+
+	for (unit = 0; unit < ARRAY_SIZE(bits); unit++)
+		bits[unit] = 0x81f00fff96000081UL >> unit;
+	for (first = 0; first < NR - BITS; first += 7) {
+		nr = BITS - first % 70;
+		xbzrle_dirty_add_bitmap(set, first, bits, nr);
+		KUNIT_EXPECT_EQ(test, xbzrle_dirty_count(set),
+				(unsigned long)bitmap_weight(bits, nr));
+		for (unit = 0; unit < NR; unit++)
+			KUNIT_ASSERT_EQ(test, xbzrle_dirty_test(set, unit),
+					unit >= first && unit - first < nr &&
+					test_bit(unit - first, bits));
+		xbzrle_dirty_remove(set, 0, NR);
+	}
+}
+
 static void removing_what_is_not_there_changes_nothing(struct kunit *test)
 {
 	struct xbzrle_dirty_set *set = make_set(test, 1000);
@@ -235,6 +258,7 @@ static struct kunit_case dirty_cases[] = {
 	KUNIT_CASE_PARAM(whole_set_is_one_run, size_gen_params),
 	KUNIT_CASE_PARAM(summaries_empty_when_the_set_is, size_gen_params),
 	KUNIT_CASE(run_is_cut_at_max),
+	KUNIT_CASE(bitmap_is_added_where_it_belongs),
 	KUNIT_CASE(removing_what_is_not_there_changes_nothing),
 	KUNIT_CASE(agrees_with_a_plain_array),
 	KUNIT_CASE(who_comes_second_does_not_wait),

@@ -27,6 +27,8 @@ void xbzrle_dirty_destroy(struct xbzrle_dirty_set *set);
 void xbzrle_dirty_add(struct xbzrle_dirty_set *set, unsigned long unit);
 void xbzrle_dirty_add_range(struct xbzrle_dirty_set *set, unsigned long first,
 			    unsigned long nr);
+void xbzrle_dirty_add_bitmap(struct xbzrle_dirty_set *set, unsigned long first,
+			     const unsigned long *bits, unsigned long nr);
 unsigned long xbzrle_dirty_remove(struct xbzrle_dirty_set *set,
 				  unsigned long first, unsigned long nr);
 bool xbzrle_dirty_test(const struct xbzrle_dirty_set *set, unsigned long unit);

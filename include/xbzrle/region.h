@@ -5,6 +5,7 @@
 
 #include <linux/atomic.h>
 #include <linux/bits.h>
+#include <linux/compiler_types.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 
@@ -57,11 +58,13 @@ struct xbzrle_tracker_ops {
  * @name_len: bytes in @name
  * @nr_units: its length
  * @dirty: units to report at the next harvest; added to in fault and notifier
- *	context
+ *	context, and by MARK_DIRTY
  * @pending: units that the running round has still to look at; session's lock
  * @nr_pending: how many; session's lock
  * @sent: bit per unit whose content at the receiver may be other than zero;
  *	session's lock
+ * @all_due: the next harvest is to report all that is populated; for trackers
+ *	that do not notice by themselves what comes to be; session's lock
  * @announced: its name is in a setup section of a round that was started;
  *	session's lock
  * @nr_held: units of the last harvest that somebody else held; session's lock
@@ -76,6 +79,7 @@ struct xbzrle_region {
 	struct xbzrle_dirty_set pending;
 	unsigned long nr_pending;
 	unsigned long *sent;
+	bool all_due;
 	bool announced;
 	u64 nr_held;
 	char name[XBZRLE_NAME_MAX];
@@ -85,6 +89,8 @@ int xbzrle_region_init(struct xbzrle_region *region,
 		       const struct xbzrle_tracker_ops *ops,
 		       const char *name, u32 name_len, u64 length);
 void xbzrle_region_destroy(struct xbzrle_region *region);
+int xbzrle_region_mark(struct xbzrle_region *region, unsigned long first,
+		       unsigned long nr, const void __user *bitmap);
 int xbzrle_region_harvest(struct xbzrle_region *region);
 unsigned long xbzrle_region_count_full(const struct xbzrle_region *region);
 void xbzrle_region_find_full(struct xbzrle_region *region);

@@ -6,16 +6,18 @@
  *
  *   session->lock		regions, stream, cache, statistics
  *     mmap_lock of a target	pte tracker: walks, VMA flags, its list of
- *				regions
+ *				regions; external tracker: what is populated
  *       folio locks		owned tracker: a run's, in index order
  *         i_mmap_rwsem		owned tracker: write-protection of mappings
  *         page-table lock	pte tracker: one PTE at a time
- *       ending->lock		pte tracker: taken in mmu notifier context
+ *       ending->lock		pte and external tracker: taken in mmu notifier
+ *				context
  *
  * Page faults take mmap_lock, then a folio's lock, and add to a dirty set
  * without a lock; they never take session->lock. read() copies to its buffer
- * under session->lock, and the fault of that buffer is one of these. mmap() of
- * a region's file runs under mmap_lock and takes no lock of ours.
+ * and MARK_DIRTY from its bitmap under session->lock, and their faults are some
+ * of these. mmap() of a region's file runs under mmap_lock and takes no lock of
+ * ours.
  */
 #ifndef _XBZRLE_SESSION_H
 #define _XBZRLE_SESSION_H
@@ -105,6 +107,7 @@ int xbzrle_session_register(struct xbzrle_cmd *cmd);
 int xbzrle_session_unregister(struct xbzrle_cmd *cmd);
 int xbzrle_session_set_cache(struct xbzrle_cmd *cmd);
 int xbzrle_session_sync(struct xbzrle_cmd *cmd);
+int xbzrle_session_mark_dirty(struct xbzrle_cmd *cmd);
 int xbzrle_session_get_stats(struct xbzrle_cmd *cmd);
 
 #endif /* _XBZRLE_SESSION_H */

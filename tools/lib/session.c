@@ -174,7 +174,7 @@ unregister:
 	return ret;
 }
 
-/* No memory that exists can be registered, whatever its kind. */
+/* Nothing sees what is written to memory that exists, whatever its kind. */
 static bool lacks_pte(struct xbzrle_session *session)
 {
 	struct xbzrle_info info;
@@ -212,9 +212,10 @@ int xbzrle_register(struct xbzrle_session *session, const char *name,
 	};
 
 	if (ioctl(session->fd, XBZRLE_IOC_REGISTER, &arg)) {
-		if (errno == EOPNOTSUPP && lacks_pte(session))
+		if (errno == EOPNOTSUPP && tracker != XBZRLE_TRACKER_EXTERNAL &&
+		    lacks_pte(session))
 			return xbzrle_fail(err, EOPNOTSUPP, arg.error_addr,
-					   "cannot register region '%s': this kernel cannot track memory that exists already; the program must make its memory with xbzrle_create() or xbzrle_adopt(), or run on another kernel (see Limits in README.md)",
+					   "cannot register region '%s': this kernel cannot track memory that exists already; make it with xbzrle_create() or xbzrle_adopt(), or say what is written with xbzrle_mark_dirty() (see Limits in README.md)",
 					   name);
 		if (errno == EFAULT || errno == EOPNOTSUPP)
 			return xbzrle_fail(err, errno, arg.error_addr,
@@ -370,6 +371,36 @@ int xbzrle_sync(struct xbzrle_session *session, unsigned int flags,
 	}
 	return xbzrle_fail(err, errno, 0, "cannot start a round: %s",
 			   strerror(errno));
+}
+
+/**
+ * xbzrle_mark_dirty() - say what was written, for the next round
+ * @session: session
+ * @region_id: as create, register or adopt gave it
+ * @first_unit: the unit of the region that the first bit stands for
+ * @nr_units: bits in @bitmap
+ * @bitmap: bit n is bit n % 8 of byte n / 8, as KVM_GET_DIRTY_LOG gives it
+ * @err: set on failure; a part of the units may then be marked
+ *
+ * Return: 0 or a negative errno.
+ */
+int xbzrle_mark_dirty(struct xbzrle_session *session, uint32_t region_id,
+		      uint64_t first_unit, uint64_t nr_units,
+		      const void *bitmap, struct xbzrle_error *err)
+{
+	struct xbzrle_mark_dirty arg = {
+		.size = sizeof(arg),
+		.region_id = region_id,
+		.first_unit = first_unit,
+		.nr_units = nr_units,
+		.bitmap = (uintptr_t)bitmap,
+	};
+
+	if (ioctl(session->fd, XBZRLE_IOC_MARK_DIRTY, &arg))
+		return xbzrle_fail(err, errno, 0,
+				   "cannot mark pages of region %u: %s",
+				   region_id, strerror(errno));
+	return 0;
 }
 
 /**

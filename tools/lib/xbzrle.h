@@ -94,6 +94,9 @@ int xbzrle_set_cache(struct xbzrle_session *session, uint64_t bytes,
 		     struct xbzrle_error *err);
 int xbzrle_sync(struct xbzrle_session *session, unsigned int flags,
 		struct xbzrle_sync *sync, struct xbzrle_error *err);
+int xbzrle_mark_dirty(struct xbzrle_session *session, uint32_t region_id,
+		      uint64_t first_unit, uint64_t nr_units,
+		      const void *bitmap, struct xbzrle_error *err);
 int xbzrle_stats(struct xbzrle_session *session, struct xbzrle_stats *stats,
 		 struct xbzrle_error *err);
 ssize_t xbzrle_read(struct xbzrle_session *session, void *buf, size_t length,

@@ -159,6 +159,53 @@ int dev_track(int fd, const char *name, void *mem, uint64_t length)
 }
 
 /**
+ * dev_mark - MARK_DIRTY
+ * @fd: session
+ * @id: of the region
+ * @first: unit of the first bit
+ * @nr: bits
+ * @bitmap: the bits
+ *
+ * Return: 0 or a negative errno.
+ */
+int dev_mark(int fd, uint32_t id, uint64_t first, uint64_t nr,
+	     const void *bitmap)
+{
+	struct xbzrle_mark_dirty arg = {
+		.size = sizeof(arg),
+		.region_id = id,
+		.first_unit = first,
+		.nr_units = nr,
+		.bitmap = (uintptr_t)bitmap,
+	};
+
+	return dev_ioctl(fd, XBZRLE_IOC_MARK_DIRTY, &arg);
+}
+
+/**
+ * dev_mark_units - MARK_DIRTY of units in a row
+ * @fd: session
+ * @id: of the region
+ * @first: unit
+ * @nr: how many
+ *
+ * Return: 0 or a negative errno.
+ */
+int dev_mark_units(int fd, uint32_t id, uint64_t first, uint64_t nr)
+{
+	const size_t bytes = (nr + 7) / 8;
+	unsigned char *bitmap = malloc(bytes);
+	int ret = -ENOMEM;
+
+	if (bitmap) {
+		memset(bitmap, 0xff, bytes);
+		ret = dev_mark(fd, id, first, nr, bitmap);
+	}
+	free(bitmap);
+	return ret;
+}
+
+/**
  * dev_unregister - UNREGISTER
  * @fd: session
  * @id: of the region

@@ -26,6 +26,9 @@ int dev_create(int fd, const char *name, uint64_t length, uint32_t *id);
 int dev_register(int fd, const char *name, const void *addr, uint64_t length,
 		 pid_t pid, uint32_t tracker, struct xbzrle_register *out);
 int dev_track(int fd, const char *name, void *mem, uint64_t length);
+int dev_mark(int fd, uint32_t id, uint64_t first, uint64_t nr,
+	     const void *bitmap);
+int dev_mark_units(int fd, uint32_t id, uint64_t first, uint64_t nr);
 int dev_unregister(int fd, uint32_t id);
 int dev_set_cache(int fd, uint64_t bytes);
 int dev_sync(int fd, uint32_t flags, struct xbzrle_sync *out);

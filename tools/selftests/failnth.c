@@ -664,6 +664,27 @@ static long call_register(void)
 	return ret;
 }
 
+/* Nobody marks what is written to it later. */
+static bool prepare_external(void)
+{
+	if (!prepare_private())
+		return false;
+	fill(s.regions[MORE].mem, PAGES);
+	s.regions[MORE].constant = true;
+	return true;
+}
+
+static long call_register_external(void)
+{
+	struct xbzrle_register reg;
+	long ret = dev_register(s.fd, "more", s.regions[MORE].mem,
+				s.more_length, 0, XBZRLE_TRACKER_EXTERNAL,
+				&reg);
+
+	s.regions[MORE].id = reg.region_id;
+	return ret;
+}
+
 static bool finish_register(void)
 {
 	return use_more(PAGES);
@@ -672,6 +693,28 @@ static bool finish_register(void)
 static bool finish_register_big(void)
 {
 	return use_more(BIG_USED);
+}
+
+static bool prepare_with_external(void)
+{
+	return prepare_external() && !call_register_external() &&
+	       finish_register();
+}
+
+static bool prepare_create_big(void)
+{
+	return call_create_big() >= 0 && finish_create_big();
+}
+
+static long call_mark(void)
+{
+	return dev_mark(s.fd, s.regions[OWNED].id, 1, PAGES - 1, buffer);
+}
+
+/* In many pieces. */
+static long call_mark_big(void)
+{
+	return dev_mark(s.fd, s.regions[MORE].id, 0, BIG_PAGES, buffer);
 }
 
 static long unregister(unsigned int region)
@@ -691,6 +734,11 @@ static long call_unregister_owned(void)
 static long call_unregister_private(void)
 {
 	return unregister(PRIVATE);
+}
+
+static long call_unregister_external(void)
+{
+	return unregister(MORE);
 }
 
 static long call_grow_cache(void)
@@ -755,6 +803,11 @@ static long call_stats(void)
 static bool prepare_read(void)
 {
 	return !dev_sync(s.fd, 0, NULL);
+}
+
+static bool prepare_read_external(void)
+{
+	return prepare_with_external() && prepare_read();
 }
 
 static bool prepare_read_final(void)
@@ -1089,6 +1142,13 @@ static const struct target targets[] = {
 	{ "REGISTER, another process", 12, device_errors,
 	  .prepare = prepare_other, .call = call_register,
 	  .finish = finish_register },
+	{ "REGISTER, external", 10, device_errors, .prepare = prepare_external,
+	  .call = call_register_external, .finish = finish_register },
+	{ "MARK_DIRTY", 2, copy_errors, .call = call_mark },
+	{ "MARK_DIRTY, large", BIG_PAGES / 4096, copy_errors,
+	  .prepare = prepare_create_big, .call = call_mark_big },
+	{ "UNREGISTER, external", 1, device_errors,
+	  .prepare = prepare_with_external, .call = call_unregister_external },
 	{ "UNREGISTER, owned", 2, device_errors,
 	  .call = call_unregister_owned },
 	{ "UNREGISTER, private", 2, device_errors,
@@ -1100,6 +1160,8 @@ static const struct target targets[] = {
 	{ "SYNC, FULL", 3, device_errors, .prepare = prepare_sync_name,
 	  .call = call_sync_full },
 	{ "SYNC, FINAL", 2, device_errors, .call = call_sync_final },
+	{ "SYNC, external", 3, device_errors,
+	  .prepare = prepare_with_external, .call = call_sync },
 	{ "SYNC, huge pages", 3, device_errors, .prepare = prepare_sync_huge,
 	  .call = call_sync },
 	{ "GET_STATS", 2, copy_errors, .call = call_stats },
@@ -1107,6 +1169,8 @@ static const struct target targets[] = {
 	  .prepare = prepare_read, .call = call_read_large },
 	{ "read", 1, device_errors, .reads = true, .prepare = prepare_read,
 	  .call = call_read_large },
+	{ "read, external", 1, device_errors, .reads = true,
+	  .prepare = prepare_read_external, .call = call_read_large },
 	{ "read, last round", 1, device_errors, .reads = true,
 	  .prepare = prepare_read_final, .call = call_read_large },
 	{ "read, small buffer", 30, device_errors, .reads = true,

@@ -30,6 +30,7 @@ union any {
 	struct xbzrle_set_cache set_cache;
 	struct xbzrle_sync sync;
 	struct xbzrle_stats stats;
+	struct xbzrle_mark_dirty mark_dirty;
 	unsigned char room[512];
 };
 
@@ -93,6 +94,7 @@ static const struct command commands[] = {
 	COMMAND(GET_INFO, xbzrle_info),
 	COMMAND_RESERVED(CREATE, xbzrle_create),
 	COMMAND_RESERVED(REGISTER, xbzrle_register),
+	COMMAND_RESERVED(MARK_DIRTY, xbzrle_mark_dirty),
 	COMMAND_RESERVED(UNREGISTER, xbzrle_unregister),
 	COMMAND(SET_CACHE, xbzrle_set_cache),
 	COMMAND_RESERVED(SYNC, xbzrle_sync),
@@ -124,6 +126,11 @@ static void valid(struct _test_data_ioctl *self, const struct command *c,
 		break;
 	case XBZRLE_IOC_SET_CACHE:
 		arg->set_cache.bytes = LENGTH;
+		break;
+	case XBZRLE_IOC_MARK_DIRTY:
+		arg->mark_dirty.region_id = self->id;
+		arg->mark_dirty.nr_units = LENGTH / UNIT;
+		arg->mark_dirty.bitmap = (uintptr_t)self->mem;
 		break;
 	default:
 		break;
@@ -421,7 +428,7 @@ TEST_F(ioctl, unknown_command)
 {
 	union any arg = { .size = sizeof(arg) };
 
-	EXPECT_EQ(-ENOTTY, dev_ioctl(self->fd, _IO(XBZRLE_IOC_TYPE, 0x07),
+	EXPECT_EQ(-ENOTTY, dev_ioctl(self->fd, _IO(XBZRLE_IOC_TYPE, 0x08),
 				     &arg));
 	EXPECT_EQ(-ENOTTY, dev_ioctl(self->fd, _IO(XBZRLE_IOC_TYPE, 0xff),
 				     &arg));
@@ -486,6 +493,8 @@ TEST_F(ioctl, info)
 		features |= XBZRLE_FEATURE_TRACKER_OWNED;
 	if (strstr(trackers, "pte"))
 		features |= XBZRLE_FEATURE_TRACKER_PTE;
+	if (strstr(trackers, "external"))
+		features |= XBZRLE_FEATURE_TRACKER_EXTERNAL;
 	ASSERT_EQ(0, dev_info(self->fd, &info));
 	EXPECT_EQ(sizeof(info), info.size);
 	EXPECT_EQ(XBZRLE_ABI_VERSION, info.abi_version);
@@ -662,7 +671,9 @@ TEST_F(ioctl, register_choices)
 
 	arg.tracker = XBZRLE_TRACKER_OWNED;
 	EXPECT_EQ(-EINVAL, dev_ioctl(self->fd, XBZRLE_IOC_REGISTER, &arg));
-	arg.tracker = XBZRLE_TRACKER_PTE + 1;
+	arg.tracker = XBZRLE_TRACKER_EXTERNAL + 1;
+	EXPECT_EQ(-EINVAL, dev_ioctl(self->fd, XBZRLE_IOC_REGISTER, &arg));
+	arg.tracker = UINT32_MAX;
 	EXPECT_EQ(-EINVAL, dev_ioctl(self->fd, XBZRLE_IOC_REGISTER, &arg));
 	arg.tracker = XBZRLE_TRACKER_AUTO;
 	arg.capture = XBZRLE_CAPTURE_COPY + 1;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /*
- * A guest in owned memory: a real one, which writes through its nested page
- * tables while rounds run.
+ * A real guest, which writes through its nested page tables while rounds run:
+ * in owned memory, and in private memory with KVM's own dirty log.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -10,6 +10,7 @@
 #include <linux/kvm.h>
 
 #include "device.h"
+#include "mm.h"
 
 #include "harness.h"
 
@@ -150,9 +151,14 @@ static bool guest_passed(const struct kvm_run *run)
 }
 #endif
 
-static bool guest_make(struct guest *g, unsigned char *mem)
+/* Where guest_make() puts the memory, and KVM's number of it. */
+#define SLOT		0
+
+static bool guest_make(struct guest *g, unsigned char *mem, uint32_t flags)
 {
 	struct kvm_userspace_memory_region slot = {
+		.slot = SLOT,
+		.flags = flags,
 		.memory_size = LENGTH,
 		.userspace_addr = (uintptr_t)mem,
 	};
@@ -166,6 +172,16 @@ static bool guest_make(struct guest *g, unsigned char *mem)
 		      g->vcpu, 0);
 	memcpy(mem + CODE, code, sizeof(code));
 	return g->vcpu >= 0 && g->run != MAP_FAILED && guest_set_registers(g);
+}
+
+static void guest_drop(struct guest *g)
+{
+	if (g->kvm < 0)
+		return;
+	munmap(g->run, g->run_size);
+	close(g->vcpu);
+	close(g->vm);
+	close(g->kvm);
 }
 
 static void *guest_run(void *arg)
@@ -241,18 +257,13 @@ FIXTURE_SETUP(kvm)
 	self->model = model_new();
 	ASSERT_NE(NULL, self->model);
 	if (self->guest.kvm >= 0)
-		ASSERT_TRUE(guest_make(&self->guest, self->mem));
+		ASSERT_TRUE(guest_make(&self->guest, self->mem, 0));
 }
 
 FIXTURE_TEARDOWN(kvm)
 {
 	model_free(self->model);
-	if (self->guest.kvm >= 0) {
-		munmap(self->guest.run, self->guest.run_size);
-		close(self->guest.vcpu);
-		close(self->guest.vm);
-		close(self->guest.kvm);
-	}
+	guest_drop(&self->guest);
 	close(self->rfd);
 	close(self->fd);
 }
@@ -332,6 +343,144 @@ TEST_F(kvm, guest_memory_is_punched)
 	ASSERT_EQ(0, self->guest.bad_exit);
 	ASSERT_EQ(0, dev_round(self->fd, self->model, XBZRLE_SYNC_FINAL));
 	EXPECT_SAME();
+}
+
+/* Private memory of a guest, which nobody but KVM can track. */
+FIXTURE(kvm_private)
+{
+	int fd;
+	uint32_t id;
+	unsigned char *mem;
+	struct model *model;
+	struct guest guest;
+};
+
+FIXTURE_VARIANT(kvm_private)
+{
+	bool huge;
+};
+
+FIXTURE_VARIANT_ADD(kvm_private, pages)
+{
+	.huge = false,
+};
+
+FIXTURE_VARIANT_ADD(kvm_private, huge_pages)
+{
+	.huge = true,
+};
+
+FIXTURE_SETUP(kvm_private)
+{
+	struct xbzrle_register out;
+
+	self->guest.kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	self->fd = dev_open();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, dev_set_cache(self->fd, LENGTH));
+	if (variant->huge) {
+		mm_write_file("/sys/kernel/mm/transparent_hugepage/enabled",
+			      "madvise");
+		self->mem = mm_anon_huge(LENGTH);
+		ASSERT_NE(NULL, self->mem);
+		ASSERT_EQ(0, madvise(self->mem, LENGTH, MADV_HUGEPAGE));
+	} else {
+		self->mem = mm_anon(LENGTH);
+		ASSERT_NE(NULL, self->mem);
+	}
+	self->model = model_new();
+	ASSERT_NE(NULL, self->model);
+	if (self->guest.kvm < 0)
+		return;
+	ASSERT_TRUE(guest_make(&self->guest, self->mem,
+			       KVM_MEM_LOG_DIRTY_PAGES));
+	EXPECT_EQ(-EOPNOTSUPP, dev_register(self->fd, "guest", self->mem,
+					    LENGTH, 0, XBZRLE_TRACKER_AUTO,
+					    NULL));
+	ASSERT_EQ(0, dev_register(self->fd, "guest", self->mem, LENGTH, 0,
+				  XBZRLE_TRACKER_EXTERNAL, &out));
+	self->id = out.region_id;
+}
+
+FIXTURE_TEARDOWN(kvm_private)
+{
+	model_free(self->model);
+	guest_drop(&self->guest);
+	munmap(self->mem, LENGTH);
+	close(self->fd);
+}
+
+/* Hands on what KVM has seen since it was last asked; how many pages, or -1. */
+static int mark_dirty_log(const struct guest *g, int fd, uint32_t id)
+{
+	unsigned long bitmap[LENGTH / UNIT / 8 / sizeof(long)] = { 0 };
+	struct kvm_dirty_log log = {
+		.slot = SLOT,
+		.dirty_bitmap = bitmap,
+	};
+	unsigned int i;
+	int pages = 0;
+
+	if (ioctl(g->vm, KVM_GET_DIRTY_LOG, &log) ||
+	    dev_mark(fd, id, 0, LENGTH / UNIT, bitmap))
+		return -1;
+	for (i = 0; i < sizeof(bitmap) / sizeof(long); i++)
+		pages += __builtin_popcountl(bitmap[i]);
+	return pages;
+}
+
+/* The guest alone writes, and stops before each comparison. */
+TEST_F(kvm_private, dirty_log_tells_of_writes)
+{
+	struct xbzrle_sync s;
+	unsigned int i;
+	int pages;
+
+	if (self->guest.kvm < 0)
+		SKIP(return, "no KVM");
+	for (i = 0; i < 5; i++) {
+		ASSERT_TRUE(guest_start(&self->guest));
+		EXPECT_TRUE(guest_goes_on(&self->guest, 1));
+		guest_stop(&self->guest);
+		ASSERT_EQ(0, self->guest.bad_exit);
+		pages = mark_dirty_log(&self->guest, self->fd, self->id);
+		EXPECT_LE((LENGTH - DATA) / STRIDE - 1, pages);
+		ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
+		/* Just these; the first round looks at all that is there. */
+		if (i)
+			EXPECT_EQ(pages, s.dirty_pages);
+		ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+		EXPECT_SAME();
+
+		/* Nobody writes, so nothing is looked at. */
+		EXPECT_EQ(0, mark_dirty_log(&self->guest, self->fd, self->id));
+		ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
+		EXPECT_EQ(0, s.dirty_pages);
+		ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+		EXPECT_EQ(8, self->model->round.bytes);
+	}
+	EXPECT_LT(0, self->model->all.xbzrle);
+}
+
+/* As a migration does it. */
+TEST_F(kvm_private, guest_runs_through_the_rounds)
+{
+	unsigned int i;
+
+	if (self->guest.kvm < 0)
+		SKIP(return, "no KVM");
+	ASSERT_TRUE(guest_start(&self->guest));
+	for (i = 0; i < 8; i++) {
+		ASSERT_LE(0, mark_dirty_log(&self->guest, self->fd, self->id));
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_TRUE(guest_goes_on(&self->guest, 1));
+	}
+	guest_stop(&self->guest);
+	ASSERT_EQ(0, self->guest.bad_exit);
+	ASSERT_LT(0, mark_dirty_log(&self->guest, self->fd, self->id));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, XBZRLE_SYNC_FINAL));
+	EXPECT_SAME();
+	EXPECT_LT(0, self->model->all.xbzrle);
 }
 
 TEST_HARNESS_MAIN

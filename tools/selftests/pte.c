@@ -12,6 +12,7 @@
 #include <linux/kvm.h>
 #include <linux/userfaultfd.h>
 
+#include "child.h"
 #include "device.h"
 #include "mm.h"
 #include "slow_disk.h"
@@ -1015,70 +1016,6 @@ TEST_F(pte, other_regions_survive)
 	EXPECT_EQ(-1, model_diff(self->model, "other", mem, 0, LENGTH));
 }
 
-/* A child that does as it is told with its own copy of the memory. */
-struct child {
-	pid_t pid;
-	int to;
-	int from;
-};
-
-static void child_loop(unsigned char *mem, int in, int out)
-{
-	unsigned char order;
-
-	while (read(in, &order, 1) == 1) {
-		if (order == 'x')
-			execl("/proc/self/exe", "exec", "--idle", NULL);
-		mem[order * UNIT + 1]++;
-		if (write(out, &order, 1) != 1)
-			break;
-	}
-	_exit(0);
-}
-
-static bool child_start(struct child *c, unsigned char *mem)
-{
-	int in[2], out[2];
-
-	if (pipe(in) || pipe(out))
-		return false;
-	c->pid = fork();
-	if (!c->pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		close(in[1]);
-		close(out[0]);
-		child_loop(mem, in[0], out[1]);
-	}
-	close(in[0]);
-	close(out[1]);
-	c->to = in[1];
-	c->from = out[0];
-	return c->pid > 0;
-}
-
-static bool child_writes(struct child *c, unsigned char page)
-{
-	return write(c->to, &page, 1) == 1 && read(c->from, &page, 1) == 1;
-}
-
-static void child_kill(struct child *c)
-{
-	kill(c->pid, SIGKILL);
-	waitpid(c->pid, NULL, 0);
-}
-
-/* The first page in which the child's memory and the model differ, or -1. */
-static int64_t child_diff(struct child *c, struct model *m, const char *name,
-			  unsigned char *mem)
-{
-	static unsigned char copy[LENGTH];
-	struct iovec local = { copy, LENGTH }, remote = { mem, LENGTH };
-
-	if (process_vm_readv(c->pid, &local, 1, &remote, 1, 0) != LENGTH)
-		return -3;
-	return model_diff(m, name, copy, 0, LENGTH);
-}
-
 TEST_F(pte, memory_of_another_process)
 {
 	struct xbzrle_register out;
@@ -1098,7 +1035,8 @@ TEST_F(pte, memory_of_another_process)
 		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
 		EXPECT_EQ(1, sent(self->model));
 	}
-	EXPECT_EQ(-1, child_diff(&c, self->model, "child", self->mem));
+	EXPECT_EQ(-1, child_diff(&c, self->model, "child", self->mem,
+				 LENGTH));
 	child_kill(&c);
 	EXPECT_EQ(-ESRCH, dev_sync(self->fd, 0, NULL));
 }
@@ -1191,7 +1129,7 @@ TEST_F_TIMEOUT(pte, target_execs, 120)
 	ASSERT_EQ(0, dev_register(self->fd, "child", self->mem, LENGTH, c.pid,
 				  XBZRLE_TRACKER_AUTO, &out));
 	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
-	ASSERT_EQ(1, write(c.to, "x", 1));
+	ASSERT_TRUE(child_execs(&c));
 	EXPECT_EQ(1, poll(&p, 1, -1));
 	EXPECT_EQ(POLLERR | POLLHUP, p.revents & (POLLERR | POLLHUP));
 	EXPECT_EQ(-ESRCH, dev_sync(self->fd, 0, NULL));
@@ -1599,7 +1537,7 @@ TEST_F(pte, writers_run_on)
 int main(int argc, char **argv)
 {
 	/* What target_execs turns its child into. */
-	if (argc > 1 && !strcmp(argv[1], "--idle"))
+	if (child_is_idle(argc, argv))
 		return pause();
 	return test_harness_run(argc, argv);
 }

@@ -32,11 +32,14 @@
  *	memory, or refuses with EOPNOTSUPP
  * @XBZRLE_TRACKER_OWNED: memory made by CREATE; never asked for in REGISTER
  * @XBZRLE_TRACKER_PTE: page-table walk and write-protection of one mm
+ * @XBZRLE_TRACKER_EXTERNAL: the caller says with MARK_DIRTY what was written;
+ *	never chosen by AUTO
  */
 enum xbzrle_tracker {
 	XBZRLE_TRACKER_AUTO	= 0,
 	XBZRLE_TRACKER_OWNED	= 1,
 	XBZRLE_TRACKER_PTE	= 2,
+	XBZRLE_TRACKER_EXTERNAL	= 3,
 };
 
 /**
@@ -53,6 +56,7 @@ enum xbzrle_capture {
 #define XBZRLE_FEATURE_TRACKER_OWNED	(1ULL << 0)
 #define XBZRLE_FEATURE_TRACKER_PTE	(1ULL << 1)
 #define XBZRLE_FEATURE_CAPTURE_COPY	(1ULL << 2)
+#define XBZRLE_FEATURE_TRACKER_EXTERNAL	(1ULL << 3)
 
 /**
  * struct xbzrle_info - what this kernel's xbzrle can do (XBZRLE_IOC_GET_INFO)
@@ -244,6 +248,34 @@ struct xbzrle_stats {
 	__aligned_u64 round_left;
 };
 
+/**
+ * struct xbzrle_mark_dirty - a bitmap from another source joins a region's
+ * dirty pages (XBZRLE_IOC_MARK_DIRTY)
+ * @size: in: sizeof(struct xbzrle_mark_dirty) of the caller
+ * @flags: in: must be 0
+ * @region_id: in: as CREATE or REGISTER gave it, with whatever tracker
+ * @reserved: in: must be 0
+ * @first_unit: in: the unit of the region that bit 0 stands for
+ * @nr_units: in: bits in the bitmap, at least 1, all of units in the region
+ * @bitmap: in: address of the bitmap, of @nr_units / 8 bytes rounded up. Bit n
+ *	is bit n % 8 of byte n / 8 (counted from the least significant) on every
+ *	architecture, as KVM_GET_DIRTY_LOG gives it. Bits behind the last unit
+ *	are ignored.
+ *
+ * A unit whose bit is set is looked at in the round that the next SYNC starts,
+ * also if one is being read now; what is marked and did not change is not sent.
+ * With EFAULT and EINTR the units of a part of the bitmap may be marked.
+ */
+struct xbzrle_mark_dirty {
+	__u32 size;
+	__u32 flags;
+	__u32 region_id;
+	__u32 reserved;
+	__aligned_u64 first_unit;
+	__aligned_u64 nr_units;
+	__aligned_u64 bitmap;
+};
+
 #define XBZRLE_IOC_GET_INFO	_IO(XBZRLE_IOC_TYPE, 0x00)
 #define XBZRLE_IOC_CREATE	_IO(XBZRLE_IOC_TYPE, 0x01)
 #define XBZRLE_IOC_REGISTER	_IO(XBZRLE_IOC_TYPE, 0x02)
@@ -251,5 +283,6 @@ struct xbzrle_stats {
 #define XBZRLE_IOC_SET_CACHE	_IO(XBZRLE_IOC_TYPE, 0x04)
 #define XBZRLE_IOC_SYNC		_IO(XBZRLE_IOC_TYPE, 0x05)
 #define XBZRLE_IOC_GET_STATS	_IO(XBZRLE_IOC_TYPE, 0x06)
+#define XBZRLE_IOC_MARK_DIRTY	_IO(XBZRLE_IOC_TYPE, 0x07)
 
 #endif /* _UAPI_LINUX_XBZRLE_H */
