@@ -314,6 +314,7 @@ usage() {
 		send --pid x file:x
 		send --pid 1 nowhere
 		send --pid 1 --then dance file:x
+		send --pid 1 --tracker pte file:x
 		send --pid 1 --cache 1Q file:x
 		send --pid 1 --max-rounds 0 file:x
 		send --pid 1 --bandwidth 0 file:x

@@ -2,9 +2,10 @@
 /*
  * A target for the tool's tests in the VM: it writes all over its heap and a
  * mapping, and on the way its memory map changes in the ways that a real
- * program's does. usage: tool_writer steady|grow|unmap
+ * program's does. usage: tool_writer steady|grow|unmap|drop|threads
  */
 #define _GNU_SOURCE
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +39,33 @@ static void scribble(char *memory, size_t size, int writes)
 	}
 }
 
+/* Gives pages back, and reads some of them again: what was there is zero. */
+static void drop(char *memory, size_t size)
+{
+	size_t page = draw() % (size / PAGE), pages = 1 + draw() % 4, i;
+	static volatile char sum;
+
+	if (page + pages > size / PAGE)
+		return;
+	madvise(memory + page * PAGE, pages * PAGE, MADV_DONTNEED);
+	for (i = 0; i < pages; i += 2)
+		sum += memory[(page + i) * PAGE];
+}
+
+/* Writes without a pause, a word in each page. */
+static void *write_on(void *memory)
+{
+	volatile uint32_t *words = memory;
+	uint32_t turn;
+	size_t i;
+
+	for (turn = 0;; turn++) {
+		for (i = 0; i < MAP_SIZE / 2; i += PAGE)
+			words[i / sizeof(*words) + turn % 1000] = turn;
+	}
+	return NULL;
+}
+
 int main(int argc, char **argv)
 {
 	const struct timespec pause = { .tv_nsec = 2000000 };
@@ -52,9 +80,21 @@ int main(int argc, char **argv)
 	if (heap == (void *)-1 || map == MAP_FAILED)
 		return 1;
 
+	if (!strcmp(how, "threads")) {
+		pthread_t thread;
+
+		if (pthread_create(&thread, NULL, write_on, map) ||
+		    pthread_create(&thread, NULL, write_on, map))
+			return 1;
+	}
+
 	for (turn = 0;; turn++) {
 		scribble(heap, heap_size, 20);
 		scribble(map, MAP_SIZE / 2, 20);
+		if (!strcmp(how, "drop")) {
+			drop(heap + PAGE, heap_size - 2 * PAGE);
+			drop(map, MAP_SIZE / 2);
+		}
 		if (!strcmp(how, "grow") && turn % 50 == 49 &&
 		    heap_size < HEAP_MAX) {
 			if (sbrk(HEAP_STEP) == (void *)-1)

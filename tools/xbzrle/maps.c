@@ -67,6 +67,15 @@ static bool is_anon(const struct mapping *mapping)
 		(!*mapping->name || !strncmp(mapping->name, "[anon:", 6));
 }
 
+/* What the kernel puts into every process has no file either. */
+static bool is_private_memory(const struct mapping *mapping)
+{
+	return !mapping->inode && mapping->access[3] == 'p' &&
+		(*mapping->name != '[' || is_heap(mapping) ||
+		 !strncmp(mapping->name, "[anon:", 6) ||
+		 !strncmp(mapping->name, "[stack", 6));
+}
+
 /* Cuts @range down to what the wish wants of the mapping. */
 static bool wanted(const struct maps_wish *wish, const struct mapping *mapping,
 		   struct maps_range *range)
@@ -116,6 +125,7 @@ static int select_mapping(const struct mapping *mapping,
 			.start = mapping->start,
 			.end = mapping->end,
 			.heap = is_heap(mapping),
+			.anon = is_private_memory(mapping),
 		};
 		if (!wanted(&wishes[i], mapping, &range))
 			continue;

@@ -35,6 +35,7 @@ struct maps_wish {
 struct maps_range {
 	uint64_t start, end;
 	bool heap;
+	bool anon;		/* private, and of no file */
 };
 
 int maps_parse(const char *text, struct maps_wish *wish);

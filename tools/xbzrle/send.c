@@ -21,6 +21,7 @@
 #include "frame.h"
 #include "progress.h"
 #include "signals.h"
+#include "softdirty.h"
 #include "target.h"
 #include "tracked.h"
 #include "units.h"
@@ -37,6 +38,7 @@ struct options {
 	uint64_t max_rounds;
 	uint64_t bandwidth;
 	uint64_t patience;
+	enum xbzrle_tracker tracker;
 	enum target_then then;
 	bool quiet;
 	const char *to;
@@ -51,9 +53,47 @@ struct sender {
 	struct progress progress;
 	struct bucket bucket;
 	uint64_t rounds;
+	double scan_time;
 	double digest_time;
 	double downtime;
 };
+
+/* With the target stopped, as tracked_mark_written() asks for. */
+static int sync_external(struct sender *sender, unsigned int flags,
+			 struct xbzrle_sync *sync, struct xbzrle_error *err)
+{
+	struct target *target = &sender->target;
+	double start = progress_now();
+	bool ours = !target->stopped;
+	int ret;
+
+	if (ours) {
+		ret = target_stop(target, err);
+		if (ret)
+			return ret;
+	}
+	ret = tracked_mark_written(&sender->tracked, err);
+	if (!ret)
+		ret = xbzrle_sync(sender->session, flags, sync, err);
+	/* What it wrote then, nobody has seen. */
+	if (!ret && !target_is_stopped(target))
+		ret = xbzrle_fail(err, EBUSY, 0,
+				  "process %d was put back to work while its soft-dirty bits were read",
+				  target->pid);
+	if (ours) {
+		target_continue(target);
+		sender->scan_time += progress_now() - start;
+	}
+	return ret;
+}
+
+static int sync_round(struct sender *sender, unsigned int flags,
+		      struct xbzrle_sync *sync, struct xbzrle_error *err)
+{
+	if (sender->tracked.tracker == XBZRLE_TRACKER_EXTERNAL)
+		return sync_external(sender, flags, sync, err);
+	return xbzrle_sync(sender->session, flags, sync, err);
+}
 
 /* Starts a round over all that the target has now. */
 static int start_round(struct sender *sender, unsigned int flags,
@@ -75,7 +115,7 @@ static int start_round(struct sender *sender, unsigned int flags,
 			return xbzrle_fail(err, ENOENT, 0,
 					   "process %d has no such memory",
 					   sender->target.pid);
-		ret = xbzrle_sync(sender->session, flags, sync, err);
+		ret = sync_round(sender, flags, sync, err);
 		if (ret != -EFAULT && ret != -EOPNOTSUPP)
 			return ret;
 		ret = tracked_end(&sender->tracked, err->region, err);
@@ -331,6 +371,43 @@ static void summarize(const struct sender *sender)
 		units_seconds(sender->digest_time).text,
 		sender->link.in >= 0 ? "digests agree" :
 		"the receiver verifies the digests");
+	if (sender->tracked.tracker == XBZRLE_TRACKER_EXTERNAL)
+		fprintf(stderr,
+			"xbzrle: and stopped for %s before, to read its soft-dirty bits\n",
+			units_seconds(sender->scan_time).text);
+}
+
+/* The module's own tracker, or else what the kernel has for everybody. */
+static int choose_tracker(struct sender *sender, struct xbzrle_error *err)
+{
+	const struct options *options = sender->options;
+	bool forced = options->tracker == XBZRLE_TRACKER_EXTERNAL;
+	struct xbzrle_info info;
+	int ret;
+
+	ret = xbzrle_info(sender->session, &info, err);
+	if (ret)
+		return ret;
+	if (!forced && info.features & XBZRLE_FEATURE_TRACKER_PTE)
+		return 0;
+	if (!(info.features & XBZRLE_FEATURE_TRACKER_EXTERNAL))
+		return forced ? xbzrle_fail(err, EOPNOTSUPP, 0,
+					    "the module has no external tracker on this kernel") :
+				0;
+	ret = softdirty_probe(err);
+	if (ret == -EOPNOTSUPP)
+		return xbzrle_fail(err, EOPNOTSUPP, 0,
+				   "this kernel cannot track the memory: it has %s soft-dirty bits (PAGEMAP_SCAN would do for a process's own memory only); make the memory with xbzrle_create() or xbzrle_adopt(), or see Limits in README.md",
+				   forced ? "no" :
+				   "neither the pte tracker nor");
+	if (ret)
+		return ret;
+	sender->tracked.tracker = XBZRLE_TRACKER_EXTERNAL;
+	if (!options->quiet)
+		fprintf(stderr,
+			"xbzrle: using the external tracker, fed from soft-dirty bits%s; the process is stopped for a moment before each round\n",
+			forced ? "" : ", as this kernel has no pte tracker");
+	return 0;
 }
 
 static int transfer(struct sender *sender, struct xbzrle_error *err)
@@ -340,6 +417,8 @@ static int transfer(struct sender *sender, struct xbzrle_error *err)
 	ret = xbzrle_set_cache(sender->session, sender->options->cache, err);
 	if (!ret)
 		ret = greet(sender, err);
+	if (!ret)
+		ret = choose_tracker(sender, err);
 	if (!ret)
 		ret = run_live(sender, err);
 	if (!ret)
@@ -415,6 +494,7 @@ enum {
 	OPT_MAX_ROUNDS,
 	OPT_PATIENCE,
 	OPT_THEN,
+	OPT_TRACKER,
 };
 
 static const struct argp_option argp_options[] = {
@@ -437,6 +517,9 @@ static const struct argp_option argp_options[] = {
 	{ "then", OPT_THEN, "cont|stop|kill", 0,
 	  "What becomes of the process when all has arrived (default: cont)",
 	  0 },
+	{ "tracker", OPT_TRACKER, "auto|external", 0,
+	  "How writes are learned of: external reads the kernel's soft-dirty bits, for which the process is stopped before each round (default: auto, which does so where the module cannot track the memory by itself)",
+	  0 },
 	{ "quiet", OPT_QUIET, NULL, 0, "Tell nothing but errors", 0 },
 	{}
 };
@@ -457,6 +540,17 @@ static int parse_then(const char *text, enum target_then *then)
 		}
 	}
 	return -EINVAL;
+}
+
+static int parse_tracker(const char *text, enum xbzrle_tracker *tracker)
+{
+	if (!strcmp(text, "auto"))
+		*tracker = XBZRLE_TRACKER_AUTO;
+	else if (!strcmp(text, "external"))
+		*tracker = XBZRLE_TRACKER_EXTERNAL;
+	else
+		return -EINVAL;
+	return 0;
 }
 
 static int add_wish(struct options *options, const char *text)
@@ -507,6 +601,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case OPT_THEN:
 		bad = parse_then(arg, &options->then);
 		break;
+	case OPT_TRACKER:
+		bad = parse_tracker(arg, &options->tracker);
+		break;
 	case OPT_QUIET:
 		options->quiet = true;
 		break;
@@ -552,6 +649,7 @@ int send_main(int argc, char **argv)
 		.max_downtime_ms = 300,
 		.max_rounds = 30,
 		.patience = 60,
+		.tracker = XBZRLE_TRACKER_AUTO,
 		.then = TARGET_CONT,
 	};
 	struct xbzrle_error err;

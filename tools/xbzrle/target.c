@@ -117,6 +117,17 @@ int target_stop(struct target *target, struct xbzrle_error *err)
 }
 
 /**
+ * target_is_stopped() - can no thread run on, whoever stopped it?
+ * @target: target
+ *
+ * Return: true if so; false also if the process is gone.
+ */
+bool target_is_stopped(const struct target *target)
+{
+	return all_stopped(target->pid);
+}
+
+/**
  * target_continue() - undo target_stop()
  * @target: target
  */

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tracked.h"
 
@@ -62,6 +63,10 @@ static int begin(struct tracked *tracked, const struct maps_range *range,
 	tracked->regions = regions;
 
 	new = &regions[tracked->count];
+	if (tracked->tracker == XBZRLE_TRACKER_EXTERNAL && !range->anon)
+		return xbzrle_fail(err, EOPNOTSUPP, range->start,
+				   "memory of this kind cannot be tracked by soft-dirty bits, but private anonymous memory only: address %#llx",
+				   (unsigned long long)range->start);
 	*new = (struct tracked_region){
 		.start = range->start,
 		.end = range->end,
@@ -70,12 +75,18 @@ static int begin(struct tracked *tracked, const struct maps_range *range,
 	make_name(tracked, new, range->heap);
 	ret = xbzrle_register(tracked->session, new->name, target->pid,
 			      new->start, new->end - new->start,
-			      XBZRLE_TRACKER_AUTO, &region, err);
+			      tracked->tracker, &region, err);
 	/* What a running target has unmapped since is not there to be sent. */
 	if (ret == -EFAULT && !target->stopped)
 		return 0;
 	if (ret)
 		return ret;
+	if (tracked->tracker == XBZRLE_TRACKER_EXTERNAL) {
+		ret = softdirty_begin(&new->softdirty, new->start, new->end,
+				      err);
+		if (ret)
+			return ret;
+	}
 	new->id = region.id;
 	tracked->count++;
 
@@ -179,6 +190,53 @@ int tracked_update(struct tracked *tracked, struct frame_link *link,
 	return ret;
 }
 
+static int scan_written(struct tracked *tracked, struct xbzrle_error *err)
+{
+	int pagemap = softdirty_open(tracked->target->pid, err);
+	int ret = 0;
+	size_t i;
+
+	if (pagemap < 0)
+		return pagemap;
+	for (i = 0; i < tracked->count && !ret; i++) {
+		if (tracked->regions[i].present)
+			ret = softdirty_scan(&tracked->regions[i].softdirty,
+					     pagemap, err);
+	}
+	close(pagemap);
+	return ret;
+}
+
+/**
+ * tracked_mark_written() - have the next SYNC find what the target has written
+ * @tracked: regions of the external tracker; the target is stopped, and stays
+ *	so until that SYNC
+ * @err: set on failure
+ *
+ * No write falls between the look at a page's bit and its clearing. One that
+ * comes later finds the bit clear and sets it, to be told of the next time,
+ * whether or not the coming round reads the page after it.
+ *
+ * Return: 0 or a negative errno.
+ */
+int tracked_mark_written(struct tracked *tracked, struct xbzrle_error *err)
+{
+	struct tracked_region *region;
+	size_t i;
+	int ret;
+
+	ret = scan_written(tracked, err);
+	if (!ret)
+		ret = softdirty_clear(tracked->target->pid, err);
+	for (i = 0; i < tracked->count && !ret; i++) {
+		region = &tracked->regions[i];
+		if (region->present)
+			ret = softdirty_mark(&region->softdirty,
+					     tracked->session, region->id, err);
+	}
+	return ret;
+}
+
 /**
  * tracked_end() - drop a region that has ended
  * @tracked: regions
@@ -198,6 +256,7 @@ int tracked_end(struct tracked *tracked, uint32_t id, struct xbzrle_error *err)
 			continue;
 		region->present = false;
 		region->drop_due = true;
+		softdirty_end(&region->softdirty);
 		return xbzrle_unregister(tracked->session, id, err);
 	}
 	return xbzrle_fail(err, ENOENT, 0, "region %u is not one of ours", id);
@@ -251,6 +310,10 @@ size_t tracked_present(const struct tracked *tracked)
  */
 void tracked_release(struct tracked *tracked)
 {
+	size_t i;
+
+	for (i = 0; i < tracked->count; i++)
+		softdirty_end(&tracked->regions[i].softdirty);
 	free(tracked->regions);
 	tracked->regions = NULL;
 	tracked->count = 0;

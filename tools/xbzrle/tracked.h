@@ -10,6 +10,7 @@
 
 #include "frame.h"
 #include "maps.h"
+#include "softdirty.h"
 #include "target.h"
 
 /**
@@ -19,6 +20,7 @@
  * @drop_due: it has ended and the receiver was not told yet
  * @start: first address
  * @end: address after the last
+ * @softdirty: what was written to it, if we have to say that
  * @name: its name in the stream
  */
 struct tracked_region {
@@ -26,6 +28,7 @@ struct tracked_region {
 	bool present;
 	bool drop_due;
 	uint64_t start, end;
+	struct softdirty softdirty;
 	char name[XBZRLE_NAME_MAX + 1];
 };
 
@@ -33,6 +36,8 @@ struct tracked_region {
  * struct tracked - the session's regions and how they follow the target
  * @session: session
  * @target: process
+ * @tracker: XBZRLE_TRACKER_AUTO, or XBZRLE_TRACKER_EXTERNAL to be fed by
+ *	tracked_mark_written()
  * @wishes: what the user wants of it
  * @wish_count: how many
  * @heap: where the heap begins, 0 while it is not known
@@ -41,7 +46,8 @@ struct tracked_region {
  */
 struct tracked {
 	struct xbzrle_session *session;
-	const struct target *target;
+	struct target *target;
+	enum xbzrle_tracker tracker;
 	struct maps_wish *wishes;
 	size_t wish_count;
 	uint64_t heap;
@@ -51,6 +57,7 @@ struct tracked {
 
 int tracked_update(struct tracked *tracked, struct frame_link *link,
 		   struct xbzrle_error *err);
+int tracked_mark_written(struct tracked *tracked, struct xbzrle_error *err);
 int tracked_end(struct tracked *tracked, uint32_t id,
 		struct xbzrle_error *err);
 int tracked_tell_drops(struct tracked *tracked, struct frame_link *link,
