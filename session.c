@@ -499,7 +499,7 @@ static int harvest_all(struct xbzrle_session *session, bool full)
 	int ret;
 
 	xa_for_each(&session->regions, id, region) {
-		region->all_due |= full;
+		region->all_due = full || !region->announced;
 		ret = xbzrle_region_harvest(region);
 		if (ret)
 			return ret;

@@ -219,7 +219,6 @@ static int external_harvest(struct xbzrle_region *region)
 		ret = external_find_all(external);
 	if (ret)
 		return ret;
-	region->all_due = false;
 
 	while ((nr = xbzrle_dirty_next(&region->dirty, &first,
 				       EXTERNAL_TAKE_MAX))) {
@@ -442,7 +441,6 @@ struct xbzrle_region *xbzrle_external_register(struct xbzrle_range *range,
 				 name_len, range->length);
 	if (ret)
 		goto free_external;
-	external->region.all_due = true;
 	external->mm = range->mm;
 	external->start = range->addr;
 	external->end = range->addr + range->length;

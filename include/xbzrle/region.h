@@ -63,8 +63,8 @@ struct xbzrle_tracker_ops {
  * @nr_pending: how many; session's lock
  * @sent: bit per unit whose content at the receiver may be other than zero;
  *	session's lock
- * @all_due: the next harvest is to report all that is populated; for trackers
- *	that do not notice by themselves what comes to be; session's lock
+ * @all_due: the harvest is to report all that is populated; for trackers that
+ *	do not notice by themselves what comes to be; session's lock
  * @announced: its name is in a setup section of a round that was started;
  *	session's lock
  * @nr_held: units of the last harvest that somebody else held; session's lock

@@ -105,6 +105,22 @@ TEST_F(external, first_round_sends_what_is_populated)
 	EXPECT_SAME();
 }
 
+/* Until one was started, no round was the first. */
+TEST_F(external, first_round_after_a_failed_sync)
+{
+	struct xbzrle_sync *arg = (void *)mm_anon(UNIT);
+
+	ASSERT_NE(NULL, arg);
+	arg->size = sizeof(*arg);
+	ASSERT_EQ(0, mprotect(arg, UNIT, PROT_READ));
+	EXPECT_EQ(-EFAULT, dev_ioctl(self->fd, XBZRLE_IOC_SYNC, arg));
+	self->mem[UNIT] = 1;
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(PAGES / 2 + 1, sent(self->model));
+	EXPECT_SAME();
+	munmap(arg, UNIT);
+}
+
 TEST_F(external, what_is_marked_is_sent)
 {
 	struct xbzrle_sync s;
