@@ -109,8 +109,7 @@ static const char *check_fdinfo(const struct fuzz_session *session)
 		nr++;
 		r = region_of(session, id);
 		if (!r || pages != r->length / UNIT ||
-		    tracker != (r->owned ? XBZRLE_TRACKER_OWNED :
-					   XBZRLE_TRACKER_PTE))
+		    tracker != r->tracker)
 			return "fdinfo has a region that should not be";
 	}
 	if (nr != session->nr_regions)
@@ -133,6 +132,30 @@ static void close_session(struct fuzz_session *session)
 	model_free(session->receiver);
 }
 
+/* Is what is written to be marked as well? */
+static bool is_told(const struct fuzz_call *call)
+{
+	return call->op == OP_WRITE && call->pick >> 16 & 1;
+}
+
+/* Few writes would hit a region that is told of them. */
+static void aim(struct fuzz_call *call)
+{
+	const struct fuzz_session *session = &state.sessions[call->session];
+	const struct fuzz_region *r;
+	unsigned int i;
+
+	for (i = 0; i < session->nr_regions; i++) {
+		r = &session->regions[i];
+		if (r->tracker != XBZRLE_TRACKER_EXTERNAL || r->error ||
+		    r->addr >= FUZZ_BASE + FUZZ_PAGES * UNIT)
+			continue;
+		call->child = r->space == &state.child;
+		call->first = (r->addr - FUZZ_BASE) / UNIT;
+		call->nr = 1 + call->pick / 4 % (r->length / UNIT);
+	}
+}
+
 /* Fill in what the call's number does not say. */
 static void resolve(struct fuzz_call *call)
 {
@@ -144,14 +167,16 @@ static void resolve(struct fuzz_call *call)
 		[WHO_NEGATIVE] = -1,
 	};
 	unsigned int nr = session->nr_regions;
+	__u32 *id = fuzz_region_id(call);
 
-	if (call->op == OP_UNREGISTER && nr &&
-	    !call->arg.unregister.region_id) {
+	if (id && !*id && nr) {
 		/* Those that have ended keep all others from going on. */
-		if (!ended || call->pick % 4 == 0)
+		if (!ended || call->op != OP_UNREGISTER || call->pick % 4 == 0)
 			ended = &session->regions[call->pick / 4 % nr];
-		call->arg.unregister.region_id = ended->id;
+		*id = ended->id;
 	}
+	if (is_told(call))
+		aim(call);
 	if (call->op != OP_REGISTER)
 		return;
 	if (call->who == WHO_PID)
@@ -162,7 +187,8 @@ static void resolve(struct fuzz_call *call)
 		call->arg.reg.pid = pids[call->who];
 }
 
-static const char *feed(struct fuzz_session *session, const void *bytes,
+static const char *feed(struct fuzz_session *session,
+			const struct fuzz_call *call, const void *bytes,
 			size_t len)
 {
 	unsigned int rounds = session->receiver->rounds;
@@ -170,9 +196,10 @@ static const char *feed(struct fuzz_session *session, const void *bytes,
 	if (model_feed(session->receiver, bytes, len))
 		return session->receiver->error;
 	session->bytes += len;
-	if (session->receiver->rounds != rounds)
-		session->active = false;
-	return NULL;
+	if (session->receiver->rounds == rounds)
+		return NULL;
+	session->active = false;
+	return fuzz_told_check(&state, session, call->pick >> 18 & 1);
 }
 
 /* What was read is in the first buffer, and then in the second. */
@@ -183,9 +210,9 @@ static const char *feed_all(struct fuzz_session *session,
 	const char *why;
 
 	if (len <= call->len)
-		return feed(session, (void *)call->at, len);
-	why = feed(session, (void *)call->at, call->len);
-	return why ?: feed(session, view.buffer + FUZZ_BUFFER / 2,
+		return feed(session, call, (void *)call->at, len);
+	why = feed(session, call, (void *)call->at, call->len);
+	return why ?: feed(session, call, view.buffer + FUZZ_BUFFER / 2,
 			   len - call->len);
 }
 
@@ -294,8 +321,11 @@ static bool change_memory(const struct fuzz_call *call)
 		fuzz_unmapped(&state, &state.self, call->first, 1);
 		return fuzz_space_move(&state.self, call->first, to);
 	case OP_WRITE:
-		return fuzz_space_write(space, call->first, call->nr,
-					call->pick);
+		fuzz_told_written(&state, space, call->first, call->nr);
+		if (!fuzz_space_write(space, call->first, call->nr, call->pick))
+			return false;
+		return !is_told(call) ||
+		       fuzz_told_tell(&state, space, call->first, call->nr);
 	default:
 		return change_child(call->pick);
 	}
@@ -353,6 +383,15 @@ static void keep_owned(const struct fuzz_call *call)
 	*slot = call->out.create.fd;
 }
 
+static void count_told(struct fuzz_session *session,
+		       const struct fuzz_call *call, enum fuzz_rule rule)
+{
+	enum fuzz_rule told = fuzz_rule_told(session, call, rule);
+
+	if (told)
+		seen[call->op][told]++;
+}
+
 static const char *judge(struct fuzz_call *call, struct fuzz_expect *expect,
 			 const struct snapshot *before)
 {
@@ -372,6 +411,9 @@ static const char *judge(struct fuzz_call *call, struct fuzz_expect *expect,
 	if (why)
 		return why;
 	if (call->ret) {
+		if (call->op == OP_SYNC)
+			fuzz_told_failed(session, call->arg.flags);
+		count_told(session, call, expect->rule);
 		if (!before)
 			return NULL;
 		take_snapshot(&after, session->fd);
@@ -379,6 +421,7 @@ static const char *judge(struct fuzz_call *call, struct fuzz_expect *expect,
 		       "a call that failed has changed something" : NULL;
 	}
 	fuzz_commit(&state, call);
+	count_told(session, call, expect->rule);
 	if (call->op == OP_CREATE)
 		keep_owned(call);
 	return NULL;
@@ -427,6 +470,8 @@ static bool set_up(void)
 	unsigned int i;
 
 	memset(seen, 0, sizeof(seen));
+	state.compared = 0;
+	state.passed_over = 0;
 	digest = 0;
 	for (i = 0; i < OWNED_FDS; i++)
 		owned[i] = -1;
@@ -437,7 +482,6 @@ static bool set_up(void)
 	for (i = 0; i < FUZZ_SESSIONS; i++)
 		if (!open_session(&state.sessions[i]))
 			return false;
-	state.has_pte = dev_has_pte();
 	return !dev_info(state.sessions[0].fd, &state.info);
 }
 
@@ -459,11 +503,42 @@ static void tear_down(void)
 	fuzz_view_destroy(&view);
 }
 
+static const char *read_all(struct fuzz_call *call, struct fuzz_expect *expect)
+{
+	const char *why;
+
+	call->op = OP_READ;
+	call->at = (uintptr_t)view.buffer;
+	call->len = FUZZ_BUFFER;
+	do {
+		why = make_call(call, expect);
+	} while (!why && call->ret > 0);
+	return why;
+}
+
 /*
  * Go on with rounds that have lost a region. If it was left to chance, most of
  * them would have been read already, or the region dropped.
  */
 static const char *read_on(struct fuzz_call *call, struct fuzz_expect *expect)
+{
+	const char *why = NULL;
+	unsigned int i;
+
+	for (i = 0; i < FUZZ_SESSIONS && !why; i++) {
+		if (!fuzz_find_ended(&state.sessions[i], 0, 0))
+			continue;
+		call->session = i;
+		why = read_all(call, expect);
+	}
+	return why;
+}
+
+/*
+ * Have what was marked sent. By chance most of it would be so in a FULL round,
+ * or in the first of its region, or never, as the region ends before.
+ */
+static const char *go_round(struct fuzz_call *call, struct fuzz_expect *expect)
 {
 	const struct fuzz_session *session;
 	const char *why = NULL;
@@ -471,17 +546,29 @@ static const char *read_on(struct fuzz_call *call, struct fuzz_expect *expect)
 
 	for (i = 0; i < FUZZ_SESSIONS && !why; i++) {
 		session = &state.sessions[i];
-		if (!fuzz_find_ended(session, 0, 0))
+		if (session->active || fuzz_find_ended(session, 0, 0))
 			continue;
-		call->op = OP_READ;
 		call->session = i;
-		call->at = (uintptr_t)view.buffer;
-		call->len = FUZZ_BUFFER;
-		do {
-			why = make_call(call, expect);
-		} while (!why && call->ret > 0);
+		fuzz_make_sync(call, &view);
+		why = make_call(call, expect);
+		if (!why)
+			why = read_all(call, expect);
 	}
 	return why;
+}
+
+/* The first round of a region has all of it, marked or not: write twice. */
+static const char *tell_again(struct fuzz_call *call,
+			      struct fuzz_expect *expect)
+{
+	const struct fuzz_call write = *call;
+	const char *why = go_round(call, expect);
+
+	if (why)
+		return why;
+	*call = write;
+	why = make_call(call, expect);
+	return why ?: go_round(call, expect);
 }
 
 /* How often the rarest was seen of what has to be the reason of some result. */
@@ -491,12 +578,19 @@ static unsigned int rarest(enum fuzz_op op, enum fuzz_rule *rule)
 
 	for (i = 0; i < RULES; i++) {
 		if (seen[op][i] >= nr ||
-		    !fuzz_rule_required(op, i, state.has_pte))
+		    !fuzz_rule_required(op, i, state.info.features))
 			continue;
 		nr = seen[op][i];
 		*rule = i;
 	}
 	return nr;
+}
+
+/* Rounds had marked units of external regions, and could leave out others. */
+static bool told_seen(void)
+{
+	return !(state.info.features & XBZRLE_FEATURE_TRACKER_EXTERNAL) ||
+	       (state.compared && state.passed_over);
 }
 
 static bool all_seen(void)
@@ -507,7 +601,7 @@ static bool all_seen(void)
 	for (i = 0; i < OPS; i++)
 		if (!rarest(i, &rule))
 			return false;
-	return true;
+	return told_seen();
 }
 
 /*
@@ -529,7 +623,9 @@ static uint64_t run_sequence(uint64_t seed, double seconds, uint64_t calls)
 		expect = (struct fuzz_expect){ 0 };
 		fuzz_make_call(&call, &view, seed, ++nr);
 		why = make_call(&call, &expect);
-		if (!why && call.op >= OP_MAP && call.pick % 2)
+		if (!why && is_told(&call))
+			why = tell_again(&call, &expect);
+		else if (!why && call.op >= OP_MAP && call.pick % 2)
 			why = read_on(&call, &expect);
 		add_to_digest(&call);
 		if (!why && call.op < OP_REOPEN && call.pick % 16 == 0)
@@ -595,6 +691,10 @@ static void test_sequence(uint64_t seed, double seconds, uint64_t calls)
 		       (unsigned long long)digest);
 	ksft_test_result(nr, "fuzz: each call comes out as documented\n");
 	report_seen();
+	ksft_print_msg("%llu units of external regions compared, %llu passed over\n",
+		       (unsigned long long)state.compared,
+		       (unsigned long long)state.passed_over);
+	ksft_test_result(told_seen(), "fuzz: rounds have what was marked, and nothing else\n");
 	tear_down();
 }
 
@@ -653,7 +753,7 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGPIPE, SIG_IGN);
 	ksft_print_header();
-	ksft_set_plan(OP_POLL + 1 + 4);
+	ksft_set_plan(OP_POLL + 1 + 5);
 	ksft_print_msg("seed %llu\n", (unsigned long long)seed);
 	fd = lowest_fd();
 	test_sequence(seed, seconds * 2 / 3, calls);

@@ -42,7 +42,7 @@ enum fuzz_kind {
 	KIND_HUGETLB,
 };
 
-/* The first seven are the numbers of the ioctls. */
+/* The first eight are the numbers of the ioctls. */
 enum fuzz_op {
 	OP_GET_INFO,
 	OP_CREATE,
@@ -51,6 +51,7 @@ enum fuzz_op {
 	OP_SET_CACHE,
 	OP_SYNC,
 	OP_GET_STATS,
+	OP_MARK_DIRTY,
 	OP_UNKNOWN,
 	OP_READ,
 	OP_READV,
@@ -106,6 +107,9 @@ enum fuzz_rule {
 	RULE_TAKEN,
 	RULE_ANSWER,
 	RULE_NO_REGION,
+	RULE_NO_UNITS,
+	RULE_UNITS,
+	RULE_BITMAP,
 	RULE_FINISHED,
 	RULE_EMPTY,
 	RULE_UNMAPPED,
@@ -117,6 +121,10 @@ enum fuzz_rule {
 	RULE_POLL_IDLE,
 	RULE_POLL_IN,
 	RULE_POLL_GONE,
+	/* Of a region whose writes are told; it is counted as the other, too. */
+	RULE_TOLD,
+	RULE_TOLD_UNMAPPED,
+	RULE_TOLD_GONE,
 	RULES,
 };
 
@@ -133,6 +141,7 @@ union fuzz_arg {
 	struct xbzrle_set_cache set_cache;
 	struct xbzrle_sync sync;
 	struct xbzrle_stats stats;
+	struct xbzrle_mark_dirty mark_dirty;
 	unsigned char bytes[FUZZ_ROOM];
 };
 
@@ -163,6 +172,7 @@ struct fuzz_view {
  * @at: address of the struct, or of the buffer
  * @name: index of the name
  * @name_bytes: that name, or a wrong one
+ * @bitmap: the first bits that MARK_DIRTY is given
  * @who: whose memory
  * @nobody: REGISTER without the capability
  * @no_fds: CREATE without a file descriptor left
@@ -185,6 +195,7 @@ struct fuzz_call {
 	uintptr_t at;
 	unsigned int name;
 	unsigned char name_bytes[XBZRLE_NAME_MAX + 1];
+	unsigned char bitmap[FUZZ_PAGES / 8];
 	enum fuzz_who who;
 	bool nobody;
 	bool no_fds;
@@ -219,27 +230,45 @@ struct fuzz_space {
 };
 
 /**
+ * struct fuzz_units - units of a region whose writes are told, a bit for each
+ * @next: marked for the next round
+ * @left: a SYNC that failed may have found them
+ * @due: the round has to look at them
+ * @maybe: it may look at them
+ * @written: they may have changed since it began
+ */
+struct fuzz_units {
+	uint64_t next;
+	uint64_t left;
+	uint64_t due;
+	uint64_t maybe;
+	uint64_t written;
+};
+
+/**
  * struct fuzz_region - a region as the model has it
  * @id: of it
  * @name: index of its name
  * @length: bytes
  * @space: whose memory; NULL if it is owned memory, or its process is gone
- * @owned: it is owned memory
+ * @tracker: how the kernel learns of writes
  * @addr: first address in @space
  * @error: 0, or with which errno it ended
  * @error_addr: the address that was the reason
  * @announced: the receiver was told of it
+ * @units: if the tracker is the external one
  */
 struct fuzz_region {
 	uint32_t id;
 	unsigned int name;
 	uint64_t length;
 	struct fuzz_space *space;
-	bool owned;
+	uint32_t tracker;
 	uint64_t addr;
 	int error;
 	uint64_t error_addr;
 	bool announced;
+	struct fuzz_units units;
 };
 
 /**
@@ -283,17 +312,19 @@ struct fuzz_expect {
 /**
  * struct fuzz_state - everything the model knows
  * @info: what GET_INFO says
- * @has_pte: memory that exists can be registered
  * @self: memory of this process
  * @child: of the other process
  * @sessions: all of them
+ * @compared: units of external regions that were marked, and compared
+ * @passed_over: that were not, and did not come
  */
 struct fuzz_state {
 	struct xbzrle_info info;
-	bool has_pte;
 	struct fuzz_space self;
 	struct fuzz_space child;
 	struct fuzz_session sessions[FUZZ_SESSIONS];
+	uint64_t compared;
+	uint64_t passed_over;
 };
 
 /* fuzz_call.c: calls, made at random. */
@@ -303,8 +334,11 @@ void fuzz_view_destroy(struct fuzz_view *view);
 bool fuzz_view_allows(const struct fuzz_view *view, uintptr_t at, size_t len,
 		      bool write);
 size_t fuzz_known_size(unsigned int cmd);
+size_t fuzz_name(unsigned char *name, unsigned int index);
+__u32 *fuzz_region_id(struct fuzz_call *call);
 void fuzz_make_call(struct fuzz_call *call, const struct fuzz_view *view,
 		    uint64_t seed, uint64_t number);
+void fuzz_make_sync(struct fuzz_call *call, const struct fuzz_view *view);
 void fuzz_ioctl(struct fuzz_call *call, struct fuzz_view *view, int fd);
 bool fuzz_view_changed(const struct fuzz_call *call,
 		       const struct fuzz_view *view, size_t answer);
@@ -324,11 +358,16 @@ bool fuzz_space_exec(struct fuzz_space *child);
 bool fuzz_space_kill(struct fuzz_space *child);
 bool fuzz_space_reap(struct fuzz_space *child);
 enum fuzz_kind fuzz_space_kind(const struct fuzz_space *space, uint64_t addr);
+bool fuzz_space_read(const struct fuzz_space *space, uint64_t addr, void *unit);
 
 /* fuzz_model.c: what the documentation says of them. */
 int fuzz_rule_error(enum fuzz_rule rule);
 const char *fuzz_rule_text(enum fuzz_rule rule);
-bool fuzz_rule_required(enum fuzz_op op, enum fuzz_rule rule, bool has_pte);
+bool fuzz_rule_required(enum fuzz_op op, enum fuzz_rule rule,
+			uint64_t features);
+enum fuzz_rule fuzz_rule_told(struct fuzz_session *session,
+			      const struct fuzz_call *call,
+			      enum fuzz_rule rule);
 enum fuzz_rule fuzz_predict_argument(const struct xbzrle_info *info,
 				     const struct fuzz_view *view,
 				     const struct fuzz_call *call);
@@ -344,6 +383,20 @@ void fuzz_commit(struct fuzz_state *state, const struct fuzz_call *call);
 void fuzz_unmapped(struct fuzz_state *state, struct fuzz_space *space,
 		   unsigned int first, unsigned int nr);
 void fuzz_process_gone(struct fuzz_state *state, struct fuzz_space *space);
+
+/* fuzz_told.c: what a round has of regions whose writes are told. */
+void fuzz_told_marked(struct fuzz_region *r,
+		      const struct xbzrle_mark_dirty *mark,
+		      const unsigned char *bitmap);
+void fuzz_told_written(struct fuzz_state *state,
+		       const struct fuzz_space *space, unsigned int first,
+		       unsigned int nr);
+bool fuzz_told_tell(struct fuzz_state *state, const struct fuzz_space *space,
+		    unsigned int first, unsigned int nr);
+void fuzz_told_begin(struct fuzz_region *r, uint32_t flags);
+void fuzz_told_failed(struct fuzz_session *session, uint32_t flags);
+const char *fuzz_told_check(struct fuzz_state *state,
+			    const struct fuzz_session *session, bool compare);
 
 /* fuzz_threads.c: the calls from several threads and processes. */
 bool fuzz_threads(uint64_t seed, double seconds,

@@ -43,7 +43,7 @@ static const int view_prot[VIEW_PAGES] = {
 
 const char * const fuzz_op_names[OPS] = {
 	"GET_INFO", "CREATE", "REGISTER", "UNREGISTER", "SET_CACHE", "SYNC",
-	"GET_STATS", "unknown ioctl", "read", "readv", "splice", "poll",
+	"GET_STATS", "MARK_DIRTY", "unknown ioctl", "read", "readv", "splice", "poll",
 	"reopen", "map", "move", "write", "child",
 };
 
@@ -56,6 +56,7 @@ static const unsigned int weights[OPS] = {
 	[OP_SET_CACHE]	= 5,
 	[OP_SYNC]	= 14,
 	[OP_GET_STATS]	= 5,
+	[OP_MARK_DIRTY]	= 14,
 	[OP_UNKNOWN]	= 2,
 	[OP_READ]	= 14,
 	[OP_READV]	= 3,
@@ -76,6 +77,7 @@ static const size_t known_sizes[] = {
 	[OP_SET_CACHE]	= sizeof(struct xbzrle_set_cache),
 	[OP_SYNC]	= sizeof(struct xbzrle_sync),
 	[OP_GET_STATS]	= sizeof(struct xbzrle_stats),
+	[OP_MARK_DIRTY]	= sizeof(struct xbzrle_mark_dirty),
 };
 
 /**
@@ -169,7 +171,8 @@ size_t fuzz_known_size(unsigned int cmd)
 /* With these the struct itself is most of what may be wrong. */
 static bool has_few_members(enum fuzz_op op)
 {
-	return op != OP_CREATE && op != OP_REGISTER && op != OP_SYNC;
+	return op != OP_CREATE && op != OP_REGISTER && op != OP_SYNC &&
+	       op != OP_MARK_DIRTY;
 }
 
 static bool one_in(uint64_t *state, unsigned int n)
@@ -177,8 +180,14 @@ static bool one_in(uint64_t *state, unsigned int n)
 	return !rnd_below(state, n);
 }
 
-/* Names differ in content, or in length only. */
-static size_t fill_name(unsigned char *name, unsigned int index)
+/**
+ * fuzz_name - names differ in content, or in length only
+ * @name: filled in
+ * @index: of the name
+ *
+ * Return: its length.
+ */
+size_t fuzz_name(unsigned char *name, unsigned int index)
 {
 	static const unsigned char lengths[FUZZ_NAMES] = {
 		1, 1, 1, 1, 2, 2, 3, 4, 8, 16, 31, 64, 100, 200, 254, 255,
@@ -201,7 +210,7 @@ static uint64_t make_name(struct fuzz_call *call, const struct fuzz_view *view,
 	unsigned int fault;
 
 	call->name = rnd_below(state, FUZZ_NAMES);
-	*len = fill_name(call->name_bytes, call->name);
+	*len = fuzz_name(call->name_bytes, call->name);
 	fault = rnd_below(state, 40);
 	switch (fault) {
 	case 0:
@@ -295,20 +304,24 @@ static void make_range(struct xbzrle_register *arg,
 static void make_register(struct fuzz_call *call, const struct fuzz_view *view,
 			  const struct xbzrle_info *limits, uint64_t *state)
 {
+	static const __u32 trackers[] = {
+		XBZRLE_TRACKER_AUTO, XBZRLE_TRACKER_PTE,
+		XBZRLE_TRACKER_EXTERNAL,
+	};
 	struct xbzrle_register *arg = &call->arg.reg;
 	unsigned int fault = rnd_below(state, 80);
 
 	make_range(arg, limits, state);
 	arg->name = make_name(call, view, state, &arg->name_len);
-	arg->tracker = one_in(state, 2) ? XBZRLE_TRACKER_AUTO :
-					  XBZRLE_TRACKER_PTE;
+	arg->tracker = trackers[rnd_below(state, ARRAY_SIZE(trackers))];
 	arg->capture = rnd_below(state, 2);
 	arg->region_id = rnd(state);
 	arg->error_addr = rnd(state);
 	if (fault == 0)
 		arg->tracker = XBZRLE_TRACKER_OWNED;
 	else if (fault == 1)
-		arg->tracker = XBZRLE_TRACKER_PTE + 1 + rnd_below(state, 1000);
+		arg->tracker = XBZRLE_TRACKER_EXTERNAL + 1 +
+			       rnd_below(state, 1000);
 	else if (fault == 2)
 		arg->capture = XBZRLE_CAPTURE_COPY + 1 + rnd(state) % 1000;
 	else if (fault == 3)
@@ -336,6 +349,66 @@ static void make_register(struct fuzz_call *call, const struct fuzz_view *view,
 	call->nobody = one_in(state, 50);
 	if (call->nobody && call->who == WHO_ZERO)
 		call->who = WHO_PID;
+}
+
+/* Most regions have few units, so half of these are in them. */
+static void make_units(struct xbzrle_mark_dirty *arg, uint64_t *state)
+{
+	arg->first_unit = rnd_below(state, 3);
+	arg->nr_units = 1 + rnd_below(state, one_in(state, 6) ? 64 : 3);
+	switch (rnd_below(state, 32)) {
+	case 0:
+		arg->nr_units = 0;
+		break;
+	case 1:
+		/* The last of them would be in the region again. */
+		arg->nr_units = -arg->first_unit + rnd_below(state, 2);
+		break;
+	case 2:
+		arg->first_unit = -1 - rnd_below(state, 3);
+		break;
+	case 3:
+		arg->first_unit = rnd(state);
+		break;
+	case 4:
+		/* As many as a page has bits, or one more. */
+		arg->nr_units = UNIT * 8 + rnd_below(state, 2);
+		break;
+	}
+}
+
+static void make_mark(struct fuzz_call *call, const struct fuzz_view *view,
+		      uint64_t *state)
+{
+	struct xbzrle_mark_dirty *arg = &call->arg.mark_dirty;
+	uintptr_t at = view->base + PAGE_NAME * UNIT;
+	unsigned int i;
+	size_t bytes;
+
+	make_units(arg, state);
+	for (i = 0; i < sizeof(call->bitmap); i++)
+		call->bitmap[i] = rnd(state) >> 32;
+	bytes = (arg->nr_units + 7) / 8;
+	switch (rnd_below(state, 12)) {
+	case 0:
+		at = one_in(state, 2) ? 0 : FUZZ_KERNEL;
+		break;
+	case 1:
+		at += UNIT - rnd_below(state, 2);
+		break;
+	default:
+		/* To the last byte of the page, and no further. */
+		if (bytes && bytes <= UNIT && one_in(state, 2))
+			at += UNIT - bytes;
+		else
+			at += rnd_below(state, 16);
+	}
+	arg->bitmap = at;
+	/* The one that @pick stands for is filled in. */
+	if (one_in(state, 16))
+		arg->region_id = rnd(state) | 1U << 20;
+	if (one_in(state, 24))
+		arg->reserved = 1U << rnd_below(state, 32);
 }
 
 static void make_members(struct fuzz_call *call, const struct fuzz_view *view,
@@ -377,6 +450,9 @@ static void make_members(struct fuzz_call *call, const struct fuzz_view *view,
 			arg->flags |= XBZRLE_SYNC_FINAL;
 		if (one_in(state, 24))
 			arg->sync.reserved = 1U << rnd_below(state, 32);
+		break;
+	case OP_MARK_DIRTY:
+		make_mark(call, view, state);
 		break;
 	default:
 		break;
@@ -588,6 +664,38 @@ void fuzz_make_call(struct fuzz_call *call, const struct fuzz_view *view,
 	}
 }
 
+/**
+ * fuzz_make_sync - make a SYNC with which nothing is wrong
+ * @call: filled in, but for the session and what is random
+ * @view: of who is to make it
+ */
+void fuzz_make_sync(struct fuzz_call *call, const struct fuzz_view *view)
+{
+	call->op = OP_SYNC;
+	call->cmd = XBZRLE_IOC_SYNC;
+	memset(&call->arg, 0, sizeof(call->arg));
+	call->arg.size = sizeof(call->arg.sync);
+	call->at = view->base + PAGE_FIRST * UNIT;
+}
+
+/**
+ * fuzz_region_id - the region that a call names
+ * @call: any call
+ *
+ * Return: where its struct has the id, or NULL.
+ */
+__u32 *fuzz_region_id(struct fuzz_call *call)
+{
+	switch (call->op) {
+	case OP_UNREGISTER:
+		return &call->arg.unregister.region_id;
+	case OP_MARK_DIRTY:
+		return &call->arg.mark_dirty.region_id;
+	default:
+		return NULL;
+	}
+}
+
 /* As much of the struct as there are pages for. */
 static size_t bytes_in_view(const struct fuzz_call *call,
 			    const struct fuzz_view *view)
@@ -635,6 +743,29 @@ static int ioctl_without_fds(const struct fuzz_call *call, int fd)
 	return ret;
 }
 
+/* Put what the struct has the address of, where it is in the view. */
+static void put_pointed_at(const struct fuzz_call *call,
+			   const struct fuzz_view *view)
+{
+	const unsigned char *bytes = call->name_bytes;
+	size_t len = sizeof(call->name_bytes), room;
+	uintptr_t at = 0;
+
+	if (call->op == OP_CREATE) {
+		at = call->arg.create.name;
+	} else if (call->op == OP_REGISTER) {
+		at = call->arg.reg.name;
+	} else if (call->op == OP_MARK_DIRTY) {
+		at = call->arg.mark_dirty.bitmap;
+		bytes = call->bitmap;
+		len = sizeof(call->bitmap);
+	}
+	if (!in_view(view, at))
+		return;
+	room = view->base + VIEW_SIZE - at;
+	memcpy(view->alias + (at - view->base), bytes, len < room ? len : room);
+}
+
 /**
  * fuzz_ioctl - make the call
  * @call: an ioctl; its result is filled in
@@ -643,21 +774,10 @@ static int ioctl_without_fds(const struct fuzz_call *call, int fd)
  */
 void fuzz_ioctl(struct fuzz_call *call, struct fuzz_view *view, int fd)
 {
-	const __u64 names[] = {
-		[OP_CREATE] = call->arg.create.name,
-		[OP_REGISTER] = call->arg.reg.name,
-	};
 	size_t len = bytes_in_view(call, view);
-	size_t at = call->at - view->base, room;
+	size_t at = call->at - view->base;
 
-	if ((call->op == OP_CREATE || call->op == OP_REGISTER) &&
-	    in_view(view, names[call->op])) {
-		room = view->base + VIEW_SIZE - names[call->op];
-		if (room > sizeof(call->name_bytes))
-			room = sizeof(call->name_bytes);
-		memcpy(view->alias + (names[call->op] - view->base),
-		       call->name_bytes, room);
-	}
+	put_pointed_at(call, view);
 	if (len)
 		memcpy(view->alias + at, &call->arg, len);
 	memcpy(view->before, view->alias, VIEW_SIZE);
@@ -728,6 +848,13 @@ static void print_ioctl(const struct fuzz_call *call)
 			       arg->sync.reserved, call->out.sync.round,
 			       call->out.sync.error_addr,
 			       call->out.sync.error_region);
+		break;
+	case OP_MARK_DIRTY:
+		ksft_print_msg("region %u units %#llx + %#llx bitmap %#llx reserved %#x\n",
+			       arg->mark_dirty.region_id,
+			       arg->mark_dirty.first_unit,
+			       arg->mark_dirty.nr_units, arg->mark_dirty.bitmap,
+			       arg->mark_dirty.reserved);
 		break;
 	default:
 		break;

@@ -45,6 +45,9 @@ static const struct {
 	[RULE_TAKEN]		= { EBUSY, "memory that is registered" },
 	[RULE_ANSWER]		= { EFAULT, "the answer cannot be written" },
 	[RULE_NO_REGION]	= { EINVAL, "no such region" },
+	[RULE_NO_UNITS]		= { EINVAL, "no units" },
+	[RULE_UNITS]		= { EINVAL, "units outside of the region" },
+	[RULE_BITMAP]		= { EFAULT, "the bitmap cannot be read" },
 	[RULE_FINISHED]		= { EBUSY, "after a FINAL round" },
 	[RULE_EMPTY]		= { EINVAL, "a session without regions" },
 	[RULE_UNMAPPED]		= { EFAULT, "a region was unmapped" },
@@ -56,7 +59,14 @@ static const struct {
 	[RULE_POLL_IDLE]	= { 0, "nothing" },
 	[RULE_POLL_IN]		= { 0, "a round has bytes" },
 	[RULE_POLL_GONE]	= { 0, "a region's process is gone" },
+	[RULE_TOLD]		= { 0, "success with an external region" },
+	[RULE_TOLD_UNMAPPED]	= { EFAULT, "an external one was unmapped" },
+	[RULE_TOLD_GONE]	= { ESRCH, "an external one's process is gone" },
 };
+
+/* Memory that exists can be registered, one way or the other. */
+#define FEATURES_EXISTING	(XBZRLE_FEATURE_TRACKER_PTE | \
+				 XBZRLE_FEATURE_TRACKER_EXTERNAL)
 
 #define R(rule)		(1ULL << RULE_##rule)
 /* What the dispatcher looks at, before it knows more of a call. */
@@ -68,6 +78,7 @@ static const struct {
 			 R(NAME_KEPT) | R(ANSWER))
 #define R_READ		(R(BYTES) | R(END) | R(NO_ROOM))
 #define R_ENDED		(R(UNMAPPED) | R(GONE))
+#define R_TOLD_ENDED	(R(TOLD_UNMAPPED) | R(TOLD_GONE))
 
 /* All that can happen to each call, and has to, for the test to be one. */
 static const uint64_t required[OPS] = {
@@ -75,12 +86,14 @@ static const uint64_t required[OPS] = {
 	[OP_CREATE]	= R_REGION | R(NO_FD),
 	[OP_REGISTER]	= R_REGION | R(PID) | R(TRACKER) | R(CAPTURE) |
 			  R(ADDR) | R(RANGE) | R(NO_PROCESS) | R(RIGHTS) |
-			  R(HOLE) | R(KIND) | R(TAKEN),
+			  R(HOLE) | R(KIND) | R(TAKEN) | R(TOLD),
 	[OP_UNREGISTER]	= R_STRUCT | R(RESERVED) | R(NO_REGION),
 	[OP_SET_CACHE]	= R_STRUCT | R(LIMIT),
 	[OP_SYNC]	= R_STRUCT | R(RESERVED) | R(IN_ROUND) | R(FINISHED) |
-			  R(EMPTY) | R(ANSWER) | R_ENDED,
+			  R(EMPTY) | R(ANSWER) | R_ENDED | R_TOLD_ENDED,
 	[OP_GET_STATS]	= R_STRUCT | R(ANSWER),
+	[OP_MARK_DIRTY]	= R_STRUCT | R(RESERVED) | R(NO_REGION) | R(NO_UNITS) |
+			  R(UNITS) | R(BITMAP) | R(TOLD),
 	[OP_UNKNOWN]	= R(NO_CALL),
 	[OP_READ]	= R_READ | R(BUFFER) | R_ENDED,
 	[OP_READV]	= R_READ | R(BUFFER),
@@ -89,11 +102,21 @@ static const uint64_t required[OPS] = {
 };
 
 /* All memory that exists is of the wrong kind where none can be registered. */
-static const uint64_t only_pte[OPS] = {
-	[OP_REGISTER]	= R(OK) | R(HOLE) | R(TAKEN),
+static const uint64_t only_existing[OPS] = {
+	[OP_REGISTER]	= R(OK) | R(HOLE),
 	[OP_SYNC]	= R_ENDED,
 	[OP_READ]	= R_ENDED,
 	[OP_POLL]	= R(POLL_GONE),
+};
+
+static const uint64_t only_pte[OPS] = {
+	[OP_REGISTER]	= R(TAKEN),
+};
+
+static const uint64_t only_external[OPS] = {
+	[OP_REGISTER]	= R(TOLD),
+	[OP_SYNC]	= R_TOLD_ENDED,
+	[OP_MARK_DIRTY]	= R(TOLD),
 };
 
 /**
@@ -122,16 +145,20 @@ const char *fuzz_rule_text(enum fuzz_rule rule)
  * fuzz_rule_required - has a run to come upon that?
  * @op: a call
  * @rule: the reason for what it returns
- * @has_pte: memory that exists can be registered
+ * @features: as GET_INFO tells them
  *
  * Return: whether it can be the reason, and does not take long to happen.
  */
-bool fuzz_rule_required(enum fuzz_op op, enum fuzz_rule rule, bool has_pte)
+bool fuzz_rule_required(enum fuzz_op op, enum fuzz_rule rule, uint64_t features)
 {
 	uint64_t mask = required[op];
 
-	if (!has_pte)
+	if (!(features & FEATURES_EXISTING))
+		mask &= ~only_existing[op];
+	if (!(features & XBZRLE_FEATURE_TRACKER_PTE))
 		mask &= ~only_pte[op];
+	if (!(features & XBZRLE_FEATURE_TRACKER_EXTERNAL))
+		mask &= ~only_external[op];
 	return mask >> rule & 1;
 }
 
@@ -202,7 +229,8 @@ static enum fuzz_rule check_register(const struct xbzrle_info *info,
 	if (reg->pid < 0)
 		return RULE_PID;
 	if (reg->tracker != XBZRLE_TRACKER_AUTO &&
-	    reg->tracker != XBZRLE_TRACKER_PTE)
+	    reg->tracker != XBZRLE_TRACKER_PTE &&
+	    reg->tracker != XBZRLE_TRACKER_EXTERNAL)
 		return RULE_TRACKER;
 	if (reg->capture != XBZRLE_CAPTURE_AUTO &&
 	    reg->capture != XBZRLE_CAPTURE_COPY)
@@ -254,6 +282,10 @@ enum fuzz_rule fuzz_predict_argument(const struct xbzrle_info *info,
 								RULE_OK;
 	case OP_SYNC:
 		return arg->sync.reserved ? RULE_RESERVED : RULE_OK;
+	case OP_MARK_DIRTY:
+		if (arg->mark_dirty.reserved)
+			return RULE_RESERVED;
+		return arg->mark_dirty.nr_units ? RULE_OK : RULE_NO_UNITS;
 	default:
 		return RULE_OK;
 	}
@@ -292,29 +324,36 @@ static enum fuzz_rule check_process(struct fuzz_state *state,
 	return call->nobody ? RULE_RIGHTS : RULE_OK;
 }
 
+static uint64_t tracker_feature(uint32_t tracker)
+{
+	return tracker == XBZRLE_TRACKER_EXTERNAL ?
+	       XBZRLE_FEATURE_TRACKER_EXTERNAL : XBZRLE_FEATURE_TRACKER_PTE;
+}
+
 /* The first address of a range that cannot be registered, and why. */
 static enum fuzz_rule check_memory(const struct fuzz_space *space,
 				   const struct xbzrle_register *reg,
-				   bool has_pte, __u64 *addr)
+				   uint64_t features, __u64 *addr)
 {
 	bool shared = reg->tracker == XBZRLE_TRACKER_PTE &&
 		      fuzz_space_kind(space, reg->addr) == KIND_SHARED;
 	enum fuzz_kind kind;
 
 	*addr = reg->addr;
-	if (!has_pte)
+	if (!(features & tracker_feature(reg->tracker)))
 		return RULE_KIND;
 	for (; *addr < reg->addr + reg->length; *addr += UNIT) {
 		kind = fuzz_space_kind(space, *addr);
 		if (kind == KIND_HOLE)
 			return RULE_HOLE;
-		if (kind != (shared ? KIND_SHARED : KIND_PRIVATE))
+		if (reg->tracker != XBZRLE_TRACKER_EXTERNAL &&
+		    kind != (shared ? KIND_SHARED : KIND_PRIVATE))
 			return RULE_KIND;
 	}
 	return RULE_OK;
 }
 
-/* What ended keeps its range until it is dropped. */
+/* Only one can take write permissions away; what ended does until it is dropped. */
 static bool is_registered(const struct fuzz_state *state,
 			  const struct fuzz_space *space,
 			  const struct xbzrle_register *reg)
@@ -328,6 +367,7 @@ static bool is_registered(const struct fuzz_state *state,
 		for (j = 0; j < session->nr_regions; j++) {
 			r = &session->regions[j];
 			if (r->space == space &&
+			    r->tracker == XBZRLE_TRACKER_PTE &&
 			    reg->addr < r->addr + r->length &&
 			    r->addr < reg->addr + reg->length)
 				return true;
@@ -359,8 +399,9 @@ static enum fuzz_rule predict_register(struct fuzz_state *state,
 	if (!rule)
 		rule = check_session(session, call->name);
 	if (!rule)
-		rule = check_memory(space, reg, state->has_pte, &addr);
-	if (!rule && is_registered(state, space, reg))
+		rule = check_memory(space, reg, state->info.features, &addr);
+	if (!rule && reg->tracker != XBZRLE_TRACKER_EXTERNAL &&
+	    is_registered(state, space, reg))
 		rule = RULE_TAKEN;
 	return rule;
 }
@@ -397,6 +438,58 @@ static struct fuzz_region *find_region(struct fuzz_session *session,
 		if (session->regions[i].id == id)
 			return &session->regions[i];
 	return NULL;
+}
+
+static enum fuzz_rule predict_mark(struct fuzz_session *session,
+				   const struct fuzz_view *view,
+				   const struct xbzrle_mark_dirty *mark)
+{
+	const struct fuzz_region *r = find_region(session, mark->region_id);
+	uint64_t units = r ? r->length / UNIT : 0;
+
+	if (!r)
+		return RULE_NO_REGION;
+	if (mark->first_unit >= units ||
+	    mark->nr_units > units - mark->first_unit)
+		return RULE_UNITS;
+	return fuzz_view_allows(view, mark->bitmap, (mark->nr_units + 7) / 8,
+				false) ? RULE_OK : RULE_BITMAP;
+}
+
+/**
+ * fuzz_rule_told - is it that of an external region?
+ * @session: whose
+ * @call: an ioctl that was made, and that the model followed
+ * @rule: why it returned what it returned
+ *
+ * Return: what it is counted as, too; RULE_OK if it is not.
+ */
+enum fuzz_rule fuzz_rule_told(struct fuzz_session *session,
+			      const struct fuzz_call *call,
+			      enum fuzz_rule rule)
+{
+	const struct fuzz_region *r;
+	uint32_t id = 0;
+
+	if (call->op == OP_REGISTER)
+		id = call->out.reg.region_id;
+	else if (call->op == OP_MARK_DIRTY)
+		id = call->arg.mark_dirty.region_id;
+	else if (call->op == OP_SYNC)
+		id = call->out.sync.error_region;
+	r = find_region(session, id);
+	if (!r || r->tracker != XBZRLE_TRACKER_EXTERNAL)
+		return RULE_OK;
+	switch (rule) {
+	case RULE_OK:
+		return RULE_TOLD;
+	case RULE_UNMAPPED:
+		return RULE_TOLD_UNMAPPED;
+	case RULE_GONE:
+		return RULE_TOLD_GONE;
+	default:
+		return RULE_OK;
+	}
 }
 
 static enum fuzz_rule predict_sync(const struct fuzz_session *session,
@@ -454,6 +547,9 @@ static struct fuzz_expect predict_ioctl(struct fuzz_state *state,
 	else if (!expect.rule && call->op == OP_SYNC)
 		expect.rule = predict_sync(session, call->arg.flags,
 					   &expect.or_ended);
+	else if (!expect.rule && call->op == OP_MARK_DIRTY)
+		expect.rule = predict_mark(session, view,
+					   &call->arg.mark_dirty);
 	if (!answers(call->op, expect.rule))
 		return expect;
 	expect.answer = fuzz_known_size(call->cmd);
@@ -549,7 +645,8 @@ static const char *check_registered(const struct fuzz_state *state,
 	if (rule == RULE_OK) {
 		why = check_new_region(&state->sessions[call->session],
 				       out->region_id);
-		want.tracker = XBZRLE_TRACKER_PTE;
+		if (want.tracker == XBZRLE_TRACKER_AUTO)
+			want.tracker = XBZRLE_TRACKER_PTE;
 		want.capture = XBZRLE_CAPTURE_COPY;
 		want.region_id = out->region_id;
 		want.error_addr = out->error_addr;
@@ -557,7 +654,8 @@ static const char *check_registered(const struct fuzz_state *state,
 		want.region_id = 0;
 		check_memory(call->who == WHO_CHILD ? &state->child :
 						      &state->self,
-			     &call->arg.reg, state->has_pte, &want.error_addr);
+			     &call->arg.reg, state->info.features,
+			     &want.error_addr);
 	}
 	if (memcmp(&want, out, sizeof(want)))
 		return "REGISTER gave back something else";
@@ -665,7 +763,7 @@ static void commit_create(struct fuzz_session *session,
 
 	r->id = call->out.create.region_id;
 	r->length = call->out.create.length;
-	r->owned = true;
+	r->tracker = XBZRLE_TRACKER_OWNED;
 }
 
 static void commit_register(struct fuzz_state *state,
@@ -677,6 +775,7 @@ static void commit_register(struct fuzz_state *state,
 	r->id = call->out.reg.region_id;
 	r->length = call->out.reg.length;
 	r->addr = call->out.reg.addr;
+	r->tracker = call->out.reg.tracker;
 	r->space = call->who == WHO_CHILD ? &state->child : &state->self;
 }
 
@@ -696,8 +795,10 @@ static void commit_sync(struct fuzz_session *session, uint32_t flags)
 	session->round++;
 	session->active = true;
 	session->finished = flags & XBZRLE_SYNC_FINAL;
-	for (i = 0; i < session->nr_regions; i++)
+	for (i = 0; i < session->nr_regions; i++) {
+		fuzz_told_begin(&session->regions[i], flags);
 		session->regions[i].announced = true;
+	}
 	if (!(flags & XBZRLE_SYNC_FULL))
 		return;
 	/* The next receiver knows nothing. */
@@ -730,6 +831,11 @@ void fuzz_commit(struct fuzz_state *state, const struct fuzz_call *call)
 		break;
 	case OP_SYNC:
 		commit_sync(session, call->arg.flags);
+		break;
+	case OP_MARK_DIRTY:
+		fuzz_told_marked(find_region(session,
+					     call->arg.mark_dirty.region_id),
+				 &call->arg.mark_dirty, call->bitmap);
 		break;
 	default:
 		break;

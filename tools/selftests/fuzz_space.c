@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -343,4 +344,21 @@ enum fuzz_kind fuzz_space_kind(const struct fuzz_space *space, uint64_t addr)
 	    addr - FUZZ_HUGE < HUGE_SIZE)
 		return KIND_HUGETLB;
 	return KIND_HOLE;
+}
+
+/**
+ * fuzz_space_read - what does a page hold?
+ * @space: whose
+ * @addr: of the page
+ * @unit: filled in
+ *
+ * Return: false if it cannot be read.
+ */
+bool fuzz_space_read(const struct fuzz_space *space, uint64_t addr, void *unit)
+{
+	const struct iovec to = { unit, UNIT };
+	const struct iovec from = { (void *)(uintptr_t)addr, UNIT };
+
+	return process_vm_readv(space->pid ?: getpid(), &to, 1, &from, 1, 0) ==
+	       (ssize_t)UNIT;
 }

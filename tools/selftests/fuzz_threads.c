@@ -69,7 +69,6 @@ struct worker {
 
 static struct shared *shared;
 static const struct xbzrle_info *limits;
-static bool has_pte;
 
 #define E(error)	(1ULL << (error))
 #define E_REGION	(E(EBUSY) | E(ENOSPC) | E(EMFILE))
@@ -80,6 +79,7 @@ static const uint64_t may_return[] = {
 	[OP_REGISTER]	= E_REGION | E(EFAULT) | E(ESRCH) | E(EPERM),
 	[OP_UNREGISTER]	= E(EINVAL),
 	[OP_SYNC]	= E(EBUSY) | E(EINVAL) | E(EFAULT) | E(ESRCH),
+	[OP_MARK_DIRTY]	= E(EINVAL) | E(EFAULT),
 	[OP_READ]	= E(EFAULT) | E(ESRCH) | E(EAGAIN),
 	[OP_READV]	= E(EFAULT) | E(ESRCH) | E(EAGAIN),
 	[OP_SPLICE]	= E(EFAULT) | E(ESRCH) | E(EAGAIN),
@@ -103,7 +103,9 @@ static bool may_be(const struct fuzz_call *call, const struct fuzz_view *view)
 		mask |= E(EFAULT);
 	if (call->op == OP_REGISTER && call->ret == -EOPNOTSUPP)
 		return true;
-	if (!has_pte && call->op >= OP_SYNC)
+	if (!(limits->features & (XBZRLE_FEATURE_TRACKER_PTE |
+				  XBZRLE_FEATURE_TRACKER_EXTERNAL)) &&
+	    call->op >= OP_SYNC)
 		mask &= ~E(ESRCH);
 	return call->ret > -64 && mask & E(-call->ret);
 }
@@ -137,15 +139,15 @@ static void put_fd(int fd, int number)
 static void make_ioctl(struct fuzz_call *call, struct worker *w, int fd)
 {
 	uint32_t *id = &shared->ids[call->session][call->pick % IDS];
+	__u32 *region_id = fuzz_region_id(call);
 	union fuzz_arg *arg = &call->arg;
 	const union fuzz_arg *out = &call->out;
 
 	/* These two change what all threads have. */
 	call->nobody = false;
 	call->no_fds = false;
-	if (call->op == OP_UNREGISTER && !arg->unregister.region_id)
-		arg->unregister.region_id = __atomic_load_n(id,
-							    __ATOMIC_RELAXED);
+	if (region_id && !*region_id)
+		*region_id = __atomic_load_n(id, __ATOMIC_RELAXED);
 	if (call->op == OP_REGISTER && call->who == WHO_CHILD)
 		arg->reg.pid = __atomic_load_n(&shared->process,
 					       __ATOMIC_RELAXED);
@@ -319,7 +321,6 @@ static bool set_up(struct worker *workers, uint64_t seed)
 		    pipe2(workers[i].pipe, O_CLOEXEC))
 			return false;
 	}
-	has_pte = dev_has_pte();
 	return fuzz_space_map(&self, 0, FUZZ_PAGES, KIND_PRIVATE, -1);
 }
 
