@@ -15,9 +15,9 @@
  * @page: out: a page with the content, or NULL if the unit is a hole
  *
  * The content is that of some moment after the harvest that reported the unit.
- * It is copied, as the live page can change at any time. The page belongs to
- * the caller until it, or one that takes its place, comes back through
- * xbzrle_capture_spare().
+ * It is copied to the spare page, which has to be there, as the live page can
+ * change at any time. The page belongs to the caller until it, or one that
+ * takes its place, comes back through xbzrle_capture_spare().
  *
  * Context: may sleep; session's lock.
  * Return: 0, -ENOMEM, -EINTR, or the reason the region ended.
@@ -47,11 +47,6 @@ int xbzrle_capture_unit(struct xbzrle_capture_batch *capture,
 	if (!live) {
 		*page = NULL;
 		return 0;
-	}
-	if (!capture->spare) {
-		capture->spare = alloc_page(GFP_KERNEL_ACCOUNT);
-		if (!capture->spare)
-			return -ENOMEM;
 	}
 	copy_highpage(capture->spare, live);
 	put_page(live);

@@ -17,6 +17,8 @@
 
 /* Bases drawn at random for one eviction, of which the least used goes. */
 #define VICTIM_CANDIDATES	8
+/* Without memory a base is not kept, and nobody need be killed for it. */
+#define CACHE_GFP	(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
 /* Rounds between two halvings of the counters. */
 #define FREQ_ROUNDS		4
 #define SLOTS_MIN		64
@@ -50,11 +52,11 @@ static u8 *freq_counter(struct xbzrle_cache *cache, unsigned long key)
 	u8 *leaf = xa_load(&cache->freq, index);
 
 	if (!leaf) {
-		leaf = kzalloc(XBZRLE_CACHE_FREQ_LEAF, GFP_KERNEL_ACCOUNT);
+		leaf = kzalloc(XBZRLE_CACHE_FREQ_LEAF, CACHE_GFP);
 		if (!leaf)
 			return NULL;
 		if (xa_is_err(xa_store(&cache->freq, index, leaf,
-				       GFP_KERNEL_ACCOUNT))) {
+				       CACHE_GFP))) {
 			kfree(leaf);
 			return NULL;
 		}
@@ -102,8 +104,7 @@ static int slots_reserve(struct xbzrle_cache *cache)
 
 	if (cache->used < cache->nr_slots)
 		return 0;
-	slots = kvmalloc_array(nr_slots, sizeof(*slots),
-			       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	slots = kvmalloc_array(nr_slots, sizeof(*slots), CACHE_GFP);
 	if (!slots)
 		return -ENOMEM;
 	if (cache->used)
@@ -132,7 +133,6 @@ static struct page *evict(struct xbzrle_cache *cache, struct xbzrle_base *base)
 	trace_xbzrle_evict(base->key, *base->freq);
 	xa_erase(&cache->entries, base->key);
 	base_free(cache, base);
-	cache->evicted++;
 	return page;
 }
 
@@ -177,10 +177,45 @@ void xbzrle_cache_resize(struct xbzrle_cache *cache, u64 bytes)
 	cache->capacity = bytes >> PAGE_SHIFT;
 	while (cache->used > cache->capacity) {
 		put_page(evict(cache, draw_victim(cache)));
+		cache->evicted++;
 		cond_resched();
 	}
 	if (!cache->capacity)
 		xbzrle_cache_drop(cache, 0, ULONG_MAX);
+}
+
+/**
+ * xbzrle_cache_take() - have a base's page for something else
+ * @cache: the cache, whose budget stays
+ *
+ * Context: owner's lock; also in reclaim.
+ * Return: the page of one of the least used, whose reference is now the
+ * caller's; NULL if there is none.
+ */
+struct page *xbzrle_cache_take(struct xbzrle_cache *cache)
+{
+	if (!cache->used)
+		return NULL;
+	cache->reclaimed++;
+	return evict(cache, draw_victim(cache));
+}
+
+/**
+ * xbzrle_cache_shrink() - give memory back
+ * @cache: the cache, whose budget stays
+ * @nr: bases to free
+ *
+ * Context: owner's lock; also in reclaim.
+ * Return: how many were freed.
+ */
+unsigned long xbzrle_cache_shrink(struct xbzrle_cache *cache, unsigned long nr)
+{
+	unsigned long freed = 0;
+	struct page *page;
+
+	for (; freed < nr && (page = xbzrle_cache_take(cache)); freed++)
+		put_page(page);
+	return freed;
 }
 
 /**
@@ -236,7 +271,7 @@ struct xbzrle_base *xbzrle_cache_find(struct xbzrle_cache *cache,
 		/* The node is there, so this store allocates nothing. */
 		xa_store(&cache->entries, key,
 			 sit_out_entry(sit_out_overflows(entry), wait - 1),
-			 GFP_KERNEL_ACCOUNT);
+			 CACHE_GFP);
 		*sits_out = true;
 	}
 	return NULL;
@@ -281,7 +316,7 @@ struct page *xbzrle_cache_overflow(struct xbzrle_cache *cache,
 	wait = min(1U << (overflows - OVERFLOWS_TOLERATED), SIT_OUT_MAX);
 	if (cache->sitting_out < cache->capacity / 4) {
 		xa_store(&cache->entries, base->key,
-			 sit_out_entry(overflows, wait), GFP_KERNEL_ACCOUNT);
+			 sit_out_entry(overflows, wait), CACHE_GFP);
 		cache->sitting_out++;
 	} else {
 		xa_erase(&cache->entries, base->key);
@@ -331,17 +366,19 @@ struct page *xbzrle_cache_admit(struct xbzrle_cache *cache, unsigned long key,
 
 	if (slots_reserve(cache))
 		return page;
-	base = kmalloc(sizeof(*base), GFP_KERNEL_ACCOUNT);
+	base = kmalloc(sizeof(*base), CACHE_GFP);
 	if (!base)
 		return page;
-	old = xa_store(&cache->entries, key, base, GFP_KERNEL_ACCOUNT);
+	old = xa_store(&cache->entries, key, base, CACHE_GFP);
 	if (xa_is_err(old)) {
 		kfree(base);
 		return page;
 	}
 
-	if (victim)
+	if (victim) {
 		spare = evict(cache, victim);
+		cache->evicted++;
+	}
 	*base = (struct xbzrle_base){
 		.page = page,
 		.key = key,

@@ -40,6 +40,8 @@ struct xbzrle_session *xbzrle_session_open(void)
 		kvfree(session);
 		return ERR_PTR(ret);
 	}
+	xbzrle_reclaim_add(&session->reclaim, &session->stream.cache,
+			   &session->lock);
 	return session;
 }
 
@@ -86,11 +88,13 @@ void xbzrle_session_close(struct xbzrle_session *session)
 	struct xbzrle_region *region;
 	unsigned long id;
 
+	xbzrle_reclaim_remove(&session->reclaim);
 	xa_for_each(&session->regions, id, region)
 		region->ops->release(region);
 	xa_destroy(&session->regions);
 	free_names(session);
 	xbzrle_stream_destroy(&session->stream);
+	xbzrle_memlock_set(&session->memlock, NULL, 0);
 	kvfree(session);
 }
 
@@ -472,7 +476,7 @@ int xbzrle_session_unregister(struct xbzrle_cmd *cmd)
  * @cmd: struct xbzrle_set_cache
  *
  * Context: may sleep.
- * Return: 0, -EINVAL, -ENOSPC over the limit.
+ * Return: 0, -EINVAL, -ENOSPC over the limit, -ENOMEM over the caller's.
  */
 int xbzrle_session_set_cache(struct xbzrle_cmd *cmd)
 {
@@ -487,9 +491,12 @@ int xbzrle_session_set_cache(struct xbzrle_cmd *cmd)
 	ret = lock_session(session);
 	if (ret)
 		return ret;
-	xbzrle_cache_resize(&session->stream.cache, set->bytes);
+	ret = xbzrle_memlock_set(&session->memlock, current->mm,
+				 set->bytes >> PAGE_SHIFT);
+	if (!ret)
+		xbzrle_cache_resize(&session->stream.cache, set->bytes);
 	mutex_unlock(&session->lock);
-	return 0;
+	return ret;
 }
 
 static int harvest_all(struct xbzrle_session *session, bool full)
@@ -666,6 +673,7 @@ static void fill_stats(struct xbzrle_session *session,
 	stats->cache_bytes = (u64)stream->cache.capacity << PAGE_SHIFT;
 	stats->cache_used = (u64)stream->cache.used << PAGE_SHIFT;
 	stats->cache_evicted = stream->cache.evicted;
+	stats->cache_reclaimed = stream->cache.reclaimed;
 	stats->cache_refused = stream->cache.refused;
 	xa_for_each(&session->regions, id, region)
 		stats->pending_pages += count_pending(session, region);

@@ -408,6 +408,24 @@ static unsigned long next_pending(struct xbzrle_stream *stream,
 	return 0;
 }
 
+/*
+ * A page for the next capture. A reader that the kernel, or its control group,
+ * has no memory for can have that of a base, and is not killed for it.
+ */
+static int get_spare(struct xbzrle_stream *stream)
+{
+	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
+	struct page *page;
+
+	if (stream->capture.spare)
+		return 0;
+	page = alloc_page(gfp | __GFP_NORETRY) ?:
+	       xbzrle_cache_take(&stream->cache) ?:
+	       alloc_page(gfp | __GFP_RETRY_MAYFAIL);
+	xbzrle_capture_spare(&stream->capture, page);
+	return page ? 0 : -ENOMEM;
+}
+
 /* Encode until @want bytes are there, the buffer is full, or the round ends. */
 static int buf_fill(struct xbzrle_stream *stream, size_t want)
 {
@@ -431,6 +449,9 @@ static int buf_fill(struct xbzrle_stream *stream, size_t want)
 			break;
 		}
 
+		ret = get_spare(stream);
+		if (ret)
+			break;
 		unit = stream->cursor_unit;
 		ret = xbzrle_capture_unit(&stream->capture, region, unit, nr,
 					  &page);

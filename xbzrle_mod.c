@@ -10,6 +10,7 @@
 
 #include "compat/compat.h"
 #include <uapi/linux/xbzrle.h>
+#include <xbzrle/reclaim.h>
 #include <xbzrle/session.h>
 #include <xbzrle/tracker_owned.h>
 #include <xbzrle/tracker_pte.h>
@@ -61,7 +62,7 @@ static const struct xbzrle_ioctl xbzrle_ioctls[] = {
 	IOCTL_OP(XBZRLE_IOC_SYNC, xbzrle_session_sync,
 		 struct xbzrle_sync, reserved),
 	IOCTL_OP(XBZRLE_IOC_GET_STATS, xbzrle_session_get_stats,
-		 struct xbzrle_stats, round_left),
+		 struct xbzrle_stats, cache_reclaimed),
 	IOCTL_OP(XBZRLE_IOC_MARK_DIRTY, xbzrle_session_mark_dirty,
 		 struct xbzrle_mark_dirty, bitmap),
 };
@@ -171,13 +172,20 @@ static int __init xbzrle_init(void)
 	ret = xbzrle_owned_init();
 	if (ret)
 		return ret;
-	return misc_register(&xbzrle_device);
+	ret = xbzrle_reclaim_init();
+	if (ret)
+		return ret;
+	ret = misc_register(&xbzrle_device);
+	if (ret)
+		xbzrle_reclaim_exit();
+	return ret;
 }
 module_init(xbzrle_init);
 
 static void __exit xbzrle_exit(void)
 {
 	misc_deregister(&xbzrle_device);
+	xbzrle_reclaim_exit();
 	xbzrle_pte_exit();
 }
 module_exit(xbzrle_exit);

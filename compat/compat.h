@@ -13,6 +13,8 @@
 #include <linux/sched.h>
 #include <linux/sched/task.h>
 #include <linux/shmem_fs.h>
+#include <linux/shrinker.h>
+#include <linux/slab.h>
 #include <linux/user_namespace.h>
 #include <linux/version.h>
 
@@ -77,6 +79,31 @@ xbzrle_get_user_pages_remote(struct mm_struct *mm, unsigned long start,
 
 /* "splice: Rename direct_splice_read() to copy_splice_read()" */
 #define copy_splice_read generic_file_splice_read
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+/* "mm: shrinker: add infrastructure for dynamically allocating shrinker" */
+static inline struct shrinker *shrinker_alloc(unsigned int flags,
+					      const char *name)
+{
+	struct shrinker *shrinker = kzalloc(sizeof(*shrinker), GFP_KERNEL);
+
+	if (shrinker) {
+		shrinker->flags = flags;
+		shrinker->seeks = DEFAULT_SEEKS;
+	}
+	return shrinker;
+}
+
+/* Without memory it stays unregistered, and is never asked. */
+#define shrinker_register(shrinker) \
+	((void)register_shrinker(shrinker, KBUILD_MODNAME))
+
+static inline void shrinker_free(struct shrinker *shrinker)
+{
+	unregister_shrinker(shrinker);
+	kfree(shrinker);
+}
 #endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)

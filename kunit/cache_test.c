@@ -172,6 +172,44 @@ static void shrinking_keeps_the_hot(struct kunit *test)
 	KUNIT_EXPECT_GE(test, sweep(test, 100, 20), 18UL);
 }
 
+static void what_reclaim_takes_is_counted_and_given(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct page *page;
+
+	set_pages(test, 8);
+	sweep(test, 0, 8);
+	page = xbzrle_cache_take(cache);
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_EXPECT_EQ(test, page_count(page), 1);
+	put_page(page);
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_shrink(cache, 3), 3UL);
+	KUNIT_EXPECT_EQ(test, cache->used, 4U);
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_shrink(cache, ULONG_MAX), 4UL);
+	KUNIT_EXPECT_NULL(test, xbzrle_cache_take(cache));
+	KUNIT_EXPECT_EQ(test, cache->reclaimed, 8ULL);
+	KUNIT_EXPECT_EQ(test, cache->evicted, 0ULL);
+
+	/* The budget is what it was. */
+	KUNIT_EXPECT_EQ(test, sweep(test, 0, 8), 0UL);
+	KUNIT_EXPECT_EQ(test, cache->used, 8U);
+	KUNIT_EXPECT_EQ(test, sweep(test, 0, 8), 8UL);
+}
+
+static void reclaim_takes_the_cold(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	unsigned int i;
+
+	set_pages(test, 256);
+	sweep(test, 0, 256);
+	for (i = 0; i < 3; i++)
+		sweep(test, 0, 64);
+	xbzrle_cache_shrink(cache, 128);
+	/* Of eight that are drawn one is cold, as good as always. */
+	KUNIT_EXPECT_GE(test, sweep(test, 0, 64), 60UL);
+}
+
 static void dropping_a_range_leaves_the_rest(struct kunit *test)
 {
 	struct xbzrle_cache *cache = test->priv;
@@ -333,6 +371,8 @@ static struct kunit_case cache_cases[] = {
 	KUNIT_CASE(cache_references_are_given_back),
 	KUNIT_CASE(growing_keeps_every_base),
 	KUNIT_CASE(shrinking_keeps_the_hot),
+	KUNIT_CASE(what_reclaim_takes_is_counted_and_given),
+	KUNIT_CASE(reclaim_takes_the_cold),
 	KUNIT_CASE(dropping_a_range_leaves_the_rest),
 	KUNIT_CASE(cyclic_set_larger_than_the_cache_hits),
 	KUNIT_CASE(hot_set_survives_a_sweep),

@@ -39,6 +39,7 @@ struct xbzrle_base {
  * @round: rounds since the counters were last halved
  * @rnd: state of the drawing
  * @evicted: bases dropped to make room or to shrink
+ * @reclaimed: bases dropped because the system needed memory
  * @refused: bases not admitted because each candidate victim was as hot
  *
  * Everything is protected by the owner's lock.
@@ -54,6 +55,7 @@ struct xbzrle_cache {
 	u32 round;
 	u64 rnd;
 	u64 evicted;
+	u64 reclaimed;
 	u64 refused;
 };
 
@@ -75,6 +77,8 @@ static inline unsigned long xbzrle_cache_key(u32 region, unsigned long unit)
 void xbzrle_cache_init(struct xbzrle_cache *cache);
 void xbzrle_cache_destroy(struct xbzrle_cache *cache);
 void xbzrle_cache_resize(struct xbzrle_cache *cache, u64 bytes);
+struct page *xbzrle_cache_take(struct xbzrle_cache *cache);
+unsigned long xbzrle_cache_shrink(struct xbzrle_cache *cache, unsigned long nr);
 void xbzrle_cache_begin_round(struct xbzrle_cache *cache);
 
 struct xbzrle_base *xbzrle_cache_find(struct xbzrle_cache *cache,

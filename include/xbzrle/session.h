@@ -28,6 +28,8 @@
 #include <linux/types.h>
 #include <linux/xarray.h>
 
+#include "memlock.h"
+#include "reclaim.h"
 #include "region.h"
 #include "stream.h"
 
@@ -63,6 +65,8 @@ struct xbzrle_name {
  * @round: number of the last round
  * @finished: that was a FINAL one
  * @watch: what poll() waits on
+ * @memlock: the budget for bases, as charged to the process that set it
+ * @reclaim: lets the system have bases
  */
 struct xbzrle_session {
 	struct mutex lock; /* outermost */
@@ -74,6 +78,8 @@ struct xbzrle_session {
 	u64 round;
 	bool finished;
 	struct xbzrle_watch watch;
+	struct xbzrle_memlock memlock;
+	struct xbzrle_reclaim reclaim;
 };
 
 /**

@@ -332,7 +332,10 @@ int xbzrle_set_cache(struct xbzrle_session *session, uint64_t bytes,
 	if (ioctl(session->fd, XBZRLE_IOC_SET_CACHE, &arg))
 		return xbzrle_fail(err, errno, 0,
 				   "cannot set a cache of %llu bytes: %s",
-				   (unsigned long long)bytes, strerror(errno));
+				   (unsigned long long)bytes,
+				   errno == ENOMEM ?
+				   "more than may be locked (see ulimit -l)" :
+				   strerror(errno));
 	return 0;
 }
 

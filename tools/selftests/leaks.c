@@ -148,7 +148,7 @@ int main(void)
 
 	ksft_print_header();
 	if (!plan)
-		ksft_exit_fail_msg("this kernel does not watch; see VM_APPEND in docs/testing.md\n");
+		ksft_exit_fail_msg("this kernel does not watch; kmemleak=on does\n");
 	ksft_set_plan(plan);
 	test(OBJECTS, check_objects, "no object is lost");
 	test(PAGES, check_pages, "no page is lost");

@@ -223,6 +223,7 @@ struct xbzrle_sync {
  * @pinned_pages: out: those of them kept dirty because somebody held the page
  * @pending_pages: out: pages the running round has still to look at
  * @round_left: out: 1 while a round has records or its EOS to read
+ * @cache_reclaimed: out: bases given back because the system needed memory
  */
 struct xbzrle_stats {
 	__u32 size;
@@ -246,6 +247,7 @@ struct xbzrle_stats {
 	__aligned_u64 pinned_pages;
 	__aligned_u64 pending_pages;
 	__aligned_u64 round_left;
+	__aligned_u64 cache_reclaimed;
 };
 
 /**
