@@ -340,6 +340,15 @@ static void use_and_end(uint64_t *state)
 }
 
 /* Users that went right before it. */
+/* What the kernel asks of everybody, it asks of a module that went no more. */
+static bool stays_unasked(void)
+{
+	int gone = unload();
+
+	return !gone && !mm_write_file("/proc/sys/vm/drop_caches", "2") &&
+	       !load();
+}
+
 static bool comes_and_goes(uint64_t seed, double seconds, unsigned int *loads)
 {
 	uint64_t state = rnd_seed(seed, 0);
@@ -406,7 +415,7 @@ int main(int argc, char **argv)
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	ksft_print_header();
-	ksft_set_plan(dev_has_pte() ? 4 : 3);
+	ksft_set_plan(dev_has_pte() ? 5 : 4);
 	ksft_print_msg("seed %llu\n", (unsigned long long)seed);
 	ksft_test_result(users_keep_it(), "unload: users keep the module\n");
 	ksft_test_result(pipe_outlives_it(),
@@ -418,6 +427,7 @@ int main(int argc, char **argv)
 				 "unload: waits for callbacks\n");
 	else
 		ksft_test_result_skip("unload: waits for callbacks: one CPU\n");
+	ksft_test_result(stays_unasked(), "unload: it is not asked any more\n");
 	ok = comes_and_goes(seed, seconds, &loads);
 	ksft_print_msg("loaded %u times\n", loads);
 	ksft_test_result(ok && loads, "unload: the module comes and goes\n");
