@@ -535,6 +535,31 @@ static const char *read_on(struct fuzz_call *call, struct fuzz_expect *expect)
 }
 
 /*
+ * Make @call in the middle of rounds. By chance the other process would end
+ * between them, or in one that has none of its memory.
+ */
+static const char *call_in_rounds(struct fuzz_call *call,
+				  struct fuzz_expect *expect)
+{
+	const struct fuzz_call wanted = *call;
+	const struct fuzz_session *session;
+	const char *why = NULL;
+	unsigned int i;
+
+	for (i = 0; i < FUZZ_SESSIONS && !why; i++) {
+		session = &state.sessions[i];
+		if (session->active || fuzz_find_ended(session, 0, 0))
+			continue;
+		call->session = i;
+		fuzz_make_sync(call, &view);
+		why = make_call(call, expect);
+	}
+	*call = wanted;
+	*expect = (struct fuzz_expect){ 0 };
+	return why ?: make_call(call, expect);
+}
+
+/*
  * Have what was marked sent. By chance most of it would be so in a FULL round,
  * or in the first of its region, or never, as the region ends before.
  */
@@ -622,7 +647,10 @@ static uint64_t run_sequence(uint64_t seed, double seconds, uint64_t calls)
 					    !complete))) {
 		expect = (struct fuzz_expect){ 0 };
 		fuzz_make_call(&call, &view, seed, ++nr);
-		why = make_call(&call, &expect);
+		if (call.op == OP_CHILD && call.pick % 2)
+			why = call_in_rounds(&call, &expect);
+		else
+			why = make_call(&call, &expect);
 		if (!why && is_told(&call))
 			why = tell_again(&call, &expect);
 		else if (!why && call.op >= OP_MAP && call.pick % 2)
