@@ -13,8 +13,11 @@
 struct iov_iter;
 struct xbzrle_region;
 
-/* Encoded ahead of the reader: bytes and records. */
-#define XBZRLE_STREAM_BUF	(128U << 10)
+/*
+ * Encoded ahead of the reader: bytes and records. Not a power of two, behind
+ * which KASAN would have no room to see what is written there.
+ */
+#define XBZRLE_STREAM_BUF	(124U << 10)
 #define XBZRLE_STREAM_RECORDS	1024
 
 /**

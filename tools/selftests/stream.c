@@ -332,6 +332,29 @@ TEST_F(stream, buffer_size_changes_nothing)
 	free(one);
 }
 
+/* More whole pages than are encoded ahead, and a reader with room for all. */
+TEST_F(stream, large_reads)
+{
+	const size_t room = 2 * LENGTH;
+	unsigned char *bytes = malloc(room);
+	unsigned int round, i;
+	size_t len;
+
+	ASSERT_NE(NULL, bytes);
+	for (round = 0; round < 3; round++) {
+		for (i = 0; i < PAGES; i++)
+			scramble(self->w.mem + i * UNIT, round * PAGES + i);
+		ASSERT_EQ(0, dev_sync(self->w.fd, XBZRLE_SYNC_FULL, NULL));
+		len = collect(self->w.fd, bytes, room, room);
+		EXPECT_LT(LENGTH, len);
+		ASSERT_EQ(0, model_feed(self->w.model, bytes, len));
+		EXPECT_TRUE(model_idle(self->w.model));
+		EXPECT_EQ(PAGES, self->w.model->round.page);
+		EXPECT_EQ(-1, world_diff(&self->w));
+	}
+	free(bytes);
+}
+
 TEST_F(stream, short_reads_end_with_a_record)
 {
 	/* Just what the longest record needs. */
