@@ -211,8 +211,8 @@ static ssize_t read_in_group(int fd, unsigned char *to, size_t room)
 	size_t len = 0;
 	ssize_t n;
 
-	memset(to, 0, room);
-	if (mm_write_file(GROUP "/cgroup.procs", "0"))
+	/* Its pages are its own, and where they are mapped, before. */
+	if (mlockall(MCL_CURRENT) || mm_write_file(GROUP "/cgroup.procs", "0"))
 		return -1;
 	while ((n = read(fd, to + len, room - len)) > 0)
 		len += n;
