@@ -405,15 +405,18 @@ static void *map_shared(int fd)
 static bool add_pte(struct region *r, const char *name, uint32_t tracker)
 {
 	struct xbzrle_register reg;
+	int ret;
 
 	if (!r->mem || r->mem == MAP_FAILED)
-		return false;
+		return complain("no memory for %s", name);
 	fill(r->mem, r->pages);
 	r->name = name;
-	r->live = !dev_register(s.fd, name, r->mem, r->pages * UNIT, 0, tracker,
-				&reg);
+	ret = dev_register(s.fd, name, r->mem, r->pages * UNIT, 0, tracker,
+			   &reg);
+	r->live = !ret;
 	r->id = reg.region_id;
-	return r->live;
+	return r->live || complain("registering %s gives %s", name,
+				   strerror(-ret));
 }
 
 static bool make_regions(void)
