@@ -534,14 +534,10 @@ static const char *read_on(struct fuzz_call *call, struct fuzz_expect *expect)
 	return why;
 }
 
-/*
- * Make @call in the middle of rounds. By chance the other process would end
- * between them, or in one that has none of its memory.
- */
-static const char *call_in_rounds(struct fuzz_call *call,
-				  struct fuzz_expect *expect)
+/* Begin a round in each session that can, and read it to its end if @read. */
+static const char *sync_all(struct fuzz_call *call, struct fuzz_expect *expect,
+			    bool read)
 {
-	const struct fuzz_call wanted = *call;
 	const struct fuzz_session *session;
 	const char *why = NULL;
 	unsigned int i;
@@ -553,7 +549,22 @@ static const char *call_in_rounds(struct fuzz_call *call,
 		call->session = i;
 		fuzz_make_sync(call, &view);
 		why = make_call(call, expect);
+		if (!why && read)
+			why = read_all(call, expect);
 	}
+	return why;
+}
+
+/*
+ * Make @call in the middle of rounds. By chance the other process would end
+ * between them, or in one that has none of its memory.
+ */
+static const char *call_in_rounds(struct fuzz_call *call,
+				  struct fuzz_expect *expect)
+{
+	const struct fuzz_call wanted = *call;
+	const char *why = sync_all(call, expect, false);
+
 	*call = wanted;
 	*expect = (struct fuzz_expect){ 0 };
 	return why ?: make_call(call, expect);
@@ -565,21 +576,7 @@ static const char *call_in_rounds(struct fuzz_call *call,
  */
 static const char *go_round(struct fuzz_call *call, struct fuzz_expect *expect)
 {
-	const struct fuzz_session *session;
-	const char *why = NULL;
-	unsigned int i;
-
-	for (i = 0; i < FUZZ_SESSIONS && !why; i++) {
-		session = &state.sessions[i];
-		if (session->active || fuzz_find_ended(session, 0, 0))
-			continue;
-		call->session = i;
-		fuzz_make_sync(call, &view);
-		why = make_call(call, expect);
-		if (!why)
-			why = read_all(call, expect);
-	}
-	return why;
+	return sync_all(call, expect, true);
 }
 
 /* The first round of a region has all of it, marked or not: write twice. */
