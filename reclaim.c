@@ -5,7 +5,7 @@
  * have them when it needs memory for something else.
  *
  * Whoever allocates may come here, also somebody who holds an owner's lock or
- * adds a cache. So all locks are only tried for.
+ * adds a cache. So who comes here only tries for locks.
  */
 #include <linux/mm.h>
 #include <linux/shrinker.h>
@@ -14,7 +14,7 @@
 #include <xbzrle/page_cache.h>
 #include <xbzrle/reclaim.h>
 
-/* Nothing is allocated under it. */
+/* Nothing is allocated under it, and an owner's lock is only tried for. */
 static DEFINE_MUTEX(caches_lock);
 static LIST_HEAD(caches);
 static struct shrinker *shrinker;

@@ -6,7 +6,8 @@
  *
  *   session->lock		regions, stream, cache, statistics
  *     mmap_lock of a target	pte tracker: walks, VMA flags, its list of
- *				regions; external tracker: what is populated
+ *				regions; external tracker: what is populated.
+ *				Of who sets the cache: what it has locked
  *       folio locks		owned tracker: a run's, in index order
  *         i_mmap_rwsem		owned tracker: write-protection of mappings
  *         page-table lock	pte tracker: one PTE at a time
