@@ -715,7 +715,8 @@ static void fill_stats(struct xbzrle_session *session,
 			div64_u64(stats->pages * XBZRLE_UNIT_SIZE * 1000,
 				  stats->bytes);
 	stats->cache_bytes = (u64)stream->cache.capacity << PAGE_SHIFT;
-	stats->cache_used = (u64)stream->cache.used << PAGE_SHIFT;
+	stats->cache_used = ((u64)stream->cache.used + stream->cache.held) <<
+			    PAGE_SHIFT;
 	stats->cache_evicted = stream->cache.evicted;
 	stats->cache_reclaimed = stream->cache.reclaimed;
 	stats->cache_refused = stream->cache.refused;

@@ -234,7 +234,7 @@ struct xbzrle_sync {
  * @encoding_rate: out: uncompressed bytes per encoded byte of XBZRLE records,
  *	in thousandths; 0 before the first
  * @cache_bytes: out: the budget
- * @cache_used: out: bytes held as bases now
+ * @cache_used: out: bytes held of it now, as bases and for a POINT_IN_TIME round
  * @cache_evicted: out: bases dropped to make room or to shrink
  * @cache_refused: out: bases not admitted because every victim was hotter
  * @dirty_pages: out: pages found dirty by harvests
@@ -294,6 +294,8 @@ struct xbzrle_stats {
  *
  * A unit whose bit is set is looked at in the round that the next SYNC starts,
  * also if one is being read now; what is marked and did not change is not sent.
+ * Whoever marks memory with pre-images wrote past its tracker: it goes whole,
+ * and a POINT_IN_TIME round that is being read becomes an ordinary one.
  * With EFAULT and EINTR the units of a part of the bitmap may be marked.
  */
 struct xbzrle_mark_dirty {
