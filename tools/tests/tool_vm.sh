@@ -194,7 +194,8 @@ shares() {
 	sent=$?
 	wait $receiver
 	result $((sent || $?)) "shared memory arrives, digests agree"
-	[ -s shared/shared-*.img ]
+	set -- shared/shared-*.img
+	[ -s "$1" ]
 	result $? "shared memory has an image of its own"
 	goes_on
 	result $? "a process with shared memory goes on"
