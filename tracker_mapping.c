@@ -127,9 +127,13 @@ static void mapping_hold_run(struct xbzrle_mapping *mapping,
 	}
 }
 
-static void mapping_let_go(struct xbzrle_mapping *mapping, unsigned long first,
-			   unsigned long nr)
+/* A page goes back as it came, with a flag that has reclaim write it out. */
+static void mapping_let_go(struct xbzrle_mapping *mapping, struct folio *folio,
+			   unsigned long first, unsigned long nr)
 {
+	if (folio->mapping)
+		folio_mark_dirty(folio);
+	folio_unlock(folio);
 	while (nr--)
 		folio_put(xa_erase(&mapping->held, first++));
 }
@@ -143,6 +147,22 @@ static unsigned long mapping_count_same(struct xbzrle_mapping *mapping,
 	while (end < nr && mapping->run[end] == mapping->run[i])
 		end++;
 	return end - i;
+}
+
+/*
+ * Are these units all of the locked folio's that the region has? Some may still
+ * hold what was there before it.
+ */
+static bool mapping_is_whole(struct xbzrle_mapping *mapping,
+			     struct folio *folio, unsigned long first,
+			     unsigned long nr)
+{
+	pgoff_t end = mapping->first + mapping->region.nr_units;
+
+	return folio->mapping == mapping_of(mapping) &&
+	       max(folio->index, mapping->first) == mapping->first + first &&
+	       min(folio->index + folio_nr_pages(folio), end) ==
+	       mapping->first + first + nr;
 }
 
 /* Lock what is held and still in the file. */
@@ -160,12 +180,14 @@ static void mapping_lock_run(struct xbzrle_mapping *mapping,
 		if (!folio)
 			continue;
 		folio_lock(folio);
-		if (folio->mapping == mapping_of(mapping))
+		if (mapping_is_whole(mapping, folio, first + i, same))
 			continue;
-		/* Punched out or truncated: another may be in its place. */
-		folio_unlock(folio);
+		/*
+		 * Punched out or truncated, and another may be in its place,
+		 * or is not held by all units yet: it is new the next time.
+		 */
 		memset(&mapping->run[i], 0, same * sizeof(folio));
-		mapping_let_go(mapping, first + i, same);
+		mapping_let_go(mapping, folio, first + i, same);
 		xbzrle_region_found(&mapping->region, first + i, same);
 	}
 }
@@ -393,7 +415,6 @@ static long mapping_get(struct xbzrle_region *region, unsigned long unit,
 	return nr;
 }
 
-/* Pages go back as they came, with a flag that has reclaim write them out. */
 static void mapping_let_all_go(struct xbzrle_mapping *mapping)
 {
 	struct folio *folio;
@@ -401,10 +422,7 @@ static void mapping_let_all_go(struct xbzrle_mapping *mapping)
 
 	xa_for_each(&mapping->held, unit, folio) {
 		folio_lock(folio);
-		if (folio->mapping)
-			folio_mark_dirty(folio);
-		folio_unlock(folio);
-		mapping_let_go(mapping, unit, 1);
+		mapping_let_go(mapping, folio, unit, 1);
 		cond_resched();
 	}
 	xa_destroy(&mapping->held);

@@ -434,7 +434,7 @@ TEST_F(mapping, kernel_writes_through_a_mapping)
 	ASSERT_EQ(0, pipe(pipefd));
 	ASSERT_EQ(12, write(pipefd[1], "through read", 12));
 	ASSERT_EQ(12, read(pipefd[0], other + 41 * UNIT, 12));
-	ASSERT_EQ(7, process_vm_writev(getpid(), &to, 1, &from, 1, 0));
+	ASSERT_EQ(7, process_vm_writev(getpid(), &from, 1, &to, 1, 0));
 	munmap(other, LENGTH);
 	EXPECT_ROUND_OF(2);
 }
