@@ -1111,6 +1111,7 @@ TEST_F(mapping, counts_as_locked_memory)
 TEST_F(mapping, large_sparse_file)
 {
 	const size_t length = 64UL << 30, step = length / 16;
+	struct xbzrle_sync s;
 	int file = mm_shared_file(length);
 	unsigned char *mem;
 	unsigned int i;
@@ -1122,10 +1123,10 @@ TEST_F(mapping, large_sparse_file)
 		mem[i * step + i * UNIT] = i + 1;
 	ASSERT_EQ(0, dev_register(self->fd, "sparse", mem, length, 0,
 				  XBZRLE_TRACKER_AUTO, NULL));
-	ASSERT_EQ(0, dev_round(self->fd, NULL, 0));
+	ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
+	EXPECT_EQ(16, s.dirty_pages);
+	ASSERT_EQ(0, dev_read_round(self->fd, NULL, 65536));
 	for (i = 0; i < 4; i++) {
-		struct xbzrle_sync s;
-
 		mem[3 * step + i]++;
 		mem[length - 1 - i]++;
 		ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
