@@ -403,6 +403,8 @@ static int choose_tracker(struct sender *sender, struct xbzrle_error *err)
 	if (ret)
 		return ret;
 	sender->tracked.tracker = XBZRLE_TRACKER_EXTERNAL;
+	if (forced)
+		sender->tracked.shared = XBZRLE_TRACKER_EXTERNAL;
 	if (!options->quiet)
 		fprintf(stderr,
 			"xbzrle: using the external tracker, fed from soft-dirty bits%s; the process is stopped for a moment before each round\n",
