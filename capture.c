@@ -36,9 +36,7 @@ static int keep_moment(struct xbzrle_capturer *capture, unsigned long key,
 		copy_highpage(copy, page);
 	}
 	ret = xbzrle_cache_hold(capture->cache, key, copy, true);
-	if (!ret)
-		atomic_long_inc(&capture->nr_moments);
-	else if (copy)
+	if (ret && copy)
 		put_page(copy);
 	return ret == -EBUSY ? 0 : ret;
 }
@@ -168,6 +166,8 @@ int xbzrle_capture_unit(struct xbzrle_capturer *capture,
 	    xbzrle_cache_release(capture->cache, key, &captured->page)) {
 		if (captured->page && page_is_frozen(captured->page))
 			capture->nr_frozen++;
+		else
+			capture->nr_moments++;
 		return 0;
 	}
 	ret = get_live(capture, region, unit, nr, &live);
@@ -187,6 +187,8 @@ int xbzrle_capture_unit(struct xbzrle_capturer *capture,
 					  &captured->page)) {
 			WRITE_ONCE(capture->torn, true);
 			ret = -ENOSPC;
+		} else {
+			capture->nr_moments++;
 		}
 	} else if (live) {
 		copy_highpage(capture->spare, live);

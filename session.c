@@ -142,8 +142,9 @@ int xbzrle_session_get_info(struct xbzrle_cmd *cmd)
 			 XBZRLE_FEATURE_CAPTURE_PREIMAGE |
 			 XBZRLE_FEATURE_POINT_IN_TIME;
 	if (XBZRLE_HAVE_TRACKER_PTE)
-		info->features |= XBZRLE_FEATURE_TRACKER_PTE |
-				  XBZRLE_FEATURE_CAPTURE_FREEZE;
+		info->features |= XBZRLE_FEATURE_TRACKER_PTE;
+	if (XBZRLE_HAVE_CAPTURE_FREEZE)
+		info->features |= XBZRLE_FEATURE_CAPTURE_FREEZE;
 	if (XBZRLE_HAVE_TRACKER_EXTERNAL)
 		info->features |= XBZRLE_FEATURE_TRACKER_EXTERNAL;
 	if (XBZRLE_HAVE_TRACKER_MAPPING)
@@ -373,7 +374,8 @@ static struct xbzrle_region *make_region(const struct xbzrle_register *reg,
 			tracker = XBZRLE_TRACKER_MAPPING;
 	}
 	if (reg->capture == XBZRLE_CAPTURE_PREIMAGE ||
-	    (freeze && (tracker == XBZRLE_TRACKER_EXTERNAL ||
+	    (freeze && (!XBZRLE_HAVE_CAPTURE_FREEZE ||
+			tracker == XBZRLE_TRACKER_EXTERNAL ||
 			tracker == XBZRLE_TRACKER_MAPPING))) {
 		range->error_addr = range->addr;
 		return ERR_PTR(-EOPNOTSUPP);
@@ -741,7 +743,7 @@ static void fill_stats(struct xbzrle_session *session,
 	stats->cache_reclaimed = stream->cache.reclaimed;
 	stats->cache_refused = stream->cache.refused;
 	stats->preimages = atomic_long_read(&stream->capture.nr_preimages);
-	stats->moments = atomic_long_read(&stream->capture.nr_moments);
+	stats->moments = stream->capture.nr_moments;
 	stats->still_pages = stream->capture.nr_still;
 	stats->copied_pages = stream->capture.nr_copied;
 	stats->frozen_pages = stream->capture.nr_frozen;

@@ -411,6 +411,7 @@ struct pte_walk {
 	bool read_only;
 };
 
+#if XBZRLE_HAVE_CAPTURE_FREEZE
 /*
  * Take a page as it is, and away from its writers; under the page-table lock.
  * False if somebody could write to it all the same. The PTE is not writable
@@ -434,7 +435,7 @@ static bool pte_freeze(struct pte_walk *walk, pte_t *ptep, unsigned long addr,
 		 (!PageAnonExclusive(page) ||
 		  !folio_try_share_anon_rmap_pte(folio, page));
 	walk->flush |= pte_write(entry);
-	set_pte_at(pte->mm, addr, ptep, pte_wrprotect(entry));
+	xbzrle_put_pte_back(pte->mm, addr, ptep, pte_wrprotect(entry));
 	if (frozen) {
 		get_page(page);
 		walk->folio_refs++;
@@ -445,6 +446,13 @@ static bool pte_freeze(struct pte_walk *walk, pte_t *ptep, unsigned long addr,
 	}
 	return frozen;
 }
+#else
+static bool pte_freeze(struct pte_walk *walk, pte_t *ptep, unsigned long addr,
+		       struct page *page)
+{
+	return false;
+}
+#endif
 
 /* For each PTE of a populated page table, under the page-table lock. */
 static int pte_harvest_one(pte_t *ptep, unsigned long addr, void *data)

@@ -110,7 +110,7 @@ static inline void shrinker_free(struct shrinker *shrinker)
 /* "mm: add per-VMA lock and helper functions to control it" */
 static inline void vma_start_write(struct vm_area_struct *vma)
 {
-	mmap_assert_write_locked(vma->vm_mm);
+	lockdep_assert_held_write(&vma->vm_mm->mmap_lock);
 }
 #endif
 
@@ -236,6 +236,35 @@ static inline void xbzrle_flush_tlb_mm(struct mm_struct *mm)
 #define XBZRLE_HAVE_TRACKER_PTE	1
 #else
 #define XBZRLE_HAVE_TRACKER_PTE	0
+#endif
+
+/*
+ * Freezing a page has to take its PTE away and put it back. On arm64 modules
+ * cannot do that as it is done for a page that is new there, with its tags, and
+ * on s390x not at all.
+ */
+#if XBZRLE_HAVE_TRACKER_PTE && !defined(CONFIG_S390)
+#define XBZRLE_HAVE_CAPTURE_FREEZE	1
+#else
+#define XBZRLE_HAVE_CAPTURE_FREEZE	0
+#endif
+
+#if defined(CONFIG_ARM64) && LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+#include <linux/page_table_check.h>
+
+static inline void xbzrle_put_pte_back(struct mm_struct *mm,
+				       unsigned long addr, pte_t *ptep,
+				       pte_t entry)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+	page_table_check_pte_set(mm, addr, ptep, entry);
+#else
+	page_table_check_ptes_set(mm, ptep, entry, 1);
+#endif
+	set_pte(ptep, entry);
+}
+#else
+#define xbzrle_put_pte_back	set_pte_at
 #endif
 
 /* And the others, which have to notice that memory is unmapped. */

@@ -21,7 +21,7 @@ struct xbzrle_cache;
  * @bases: pre-images are wanted as bases
  * @torn: what the round of a moment was to have of a unit is lost
  * @nr_preimages: bases kept by page faults
- * @nr_moments: contents kept for rounds of a moment
+ * @nr_moments: units encoded from what was kept for a round of a moment
  * @nr_still: units encoded from the page itself
  * @nr_copied: units copied to be encoded
  * @nr_frozen: units encoded from a frozen page
@@ -31,7 +31,7 @@ struct xbzrle_cache;
  * @live: references on the pages, NULL for a hole or when already captured
  * @spare: a page nobody else holds, or NULL
  *
- * @bases, @torn and the atomic counters are also for page faults; what else
+ * @bases, @torn and the atomic counter are also for page faults; what else
  * changes is protected by the session's lock.
  */
 struct xbzrle_capturer {
@@ -40,7 +40,7 @@ struct xbzrle_capturer {
 	bool bases;
 	bool torn;
 	atomic_long_t nr_preimages;
-	atomic_long_t nr_moments;
+	u64 nr_moments;
 	u64 nr_still;
 	u64 nr_copied;
 	u64 nr_frozen;

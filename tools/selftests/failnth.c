@@ -360,6 +360,9 @@ static bool check_stream(void)
 	if (model_feed(s.model, buffer, filled))
 		return complain("what was read: %s", s.model->error);
 	ret = dev_read_round(s.fd, s.model, BUFFER);
+	/* Said once of a round that is not of a point in time any more. */
+	if (ret == -ENOSPC)
+		ret = dev_read_round(s.fd, s.model, BUFFER);
 	if (ret)
 		return complain("the rest of the round gives %s: %s",
 				strerror(-ret), s.model->error);
@@ -705,6 +708,25 @@ static bool finish_register(void)
 }
 
 /* Its pages are not held yet: the harvest has to make room for that. */
+static long call_register_frozen(void)
+{
+	struct xbzrle_register reg;
+	long ret = dev_register_as(s.fd, "more", s.regions[MORE].mem,
+				   s.more_length, 0, XBZRLE_TRACKER_PTE,
+				   XBZRLE_CAPTURE_FREEZE, &reg);
+
+	s.regions[MORE].id = reg.region_id;
+	return ret;
+}
+
+/* With pages that are bases, and others that are to be frozen. */
+static bool prepare_with_frozen(void)
+{
+	if (!prepare_private() || call_register_frozen() || !finish_register())
+		return false;
+	return run_round(0) && (change_all(), true);
+}
+
 static bool prepare_with_mapping(void)
 {
 	return prepare_shared() && !call_register_mapping() &&
@@ -775,6 +797,11 @@ static long call_shrink_cache(void)
 static long call_sync(void)
 {
 	return dev_sync(s.fd, 0, NULL);
+}
+
+static long call_sync_moment(void)
+{
+	return dev_sync(s.fd, XBZRLE_SYNC_POINT_IN_TIME, NULL);
 }
 
 static long call_sync_full(void)
@@ -1036,6 +1063,12 @@ static bool prepare_pipe(void)
 	       write(s.pipe[1], buffer, 3 * UNIT) == 3 * UNIT;
 }
 
+/* What cannot be kept for the round makes it an ordinary one. */
+static bool prepare_moment(void)
+{
+	return prepare_view() && !call_sync_moment();
+}
+
 /* The kernel's own writes. */
 static long call_read_pipe(void)
 {
@@ -1167,6 +1200,8 @@ static const struct target targets[] = {
 	  .call = call_register_external, .finish = finish_register },
 	{ "REGISTER, mapping", 12, device_errors, .prepare = prepare_shared,
 	  .call = call_register_mapping, .finish = finish_register },
+	{ "REGISTER, frozen", 12, device_errors, .prepare = prepare_private,
+	  .call = call_register_frozen, .finish = finish_register },
 	{ "MARK_DIRTY", 2, copy_errors, .call = call_mark },
 	{ "MARK_DIRTY, large", BIG_PAGES / 4096, copy_errors,
 	  .prepare = prepare_create_big, .call = call_mark_big },
@@ -1187,6 +1222,10 @@ static const struct target targets[] = {
 	  .prepare = prepare_with_external, .call = call_sync },
 	{ "SYNC, mapping", 3, device_errors,
 	  .prepare = prepare_with_mapping, .call = call_sync },
+	{ "SYNC, frozen", 3, device_errors,
+	  .prepare = prepare_with_frozen, .call = call_sync },
+	{ "SYNC, point in time", PAGES, device_errors,
+	  .call = call_sync_moment },
 	{ "SYNC, huge pages", 3, device_errors, .prepare = prepare_sync_huge,
 	  .call = call_sync },
 	{ "GET_STATS", 2, copy_errors, .call = call_stats },
@@ -1223,6 +1262,8 @@ static const struct target targets[] = {
 	  .prepare = prepare_view_swapped, .call = call_write_fault },
 	{ "fault, write-protected", 0, no_errors, .prepare = prepare_protected,
 	  .call = call_protect_fault },
+	{ "fault, point in time", PAGES / 2, no_errors,
+	  .prepare = prepare_moment, .call = call_write_fault },
 	{ "fault, private", 0, no_errors, .prepare = prepare_protected,
 	  .call = call_private_fault },
 	{ "fault of a read() into it", 1, device_errors,

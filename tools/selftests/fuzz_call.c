@@ -317,7 +317,8 @@ static void make_register(struct fuzz_call *call, const struct fuzz_view *view,
 	arg->tracker = trackers[rnd_below(state, ARRAY_SIZE(trackers))];
 	arg->capture = rnd_below(state, 2);
 	/* Of the others each is for one tracker. */
-	if (arg->tracker == XBZRLE_TRACKER_PTE && one_in(state, 2))
+	if (arg->tracker == XBZRLE_TRACKER_PTE && one_in(state, 2) &&
+	    limits->features & XBZRLE_FEATURE_CAPTURE_FREEZE)
 		arg->capture = XBZRLE_CAPTURE_FREEZE;
 	arg->region_id = rnd(state);
 	arg->error_addr = rnd(state);

@@ -251,7 +251,8 @@ struct xbzrle_sync {
  * @round_left: out: 1 while a round has records or its EOS to read
  * @cache_reclaimed: out: bases given back because the system needed memory
  * @preimages: out: bases kept when their page was about to change
- * @moments: out: contents kept, then or during SYNC, for POINT_IN_TIME rounds
+ * @moments: out: pages encoded from what was kept, when they changed or during
+ *	SYNC, for a POINT_IN_TIME round
  * @still_pages: out: pages encoded from themselves, while their writers waited
  * @copied_pages: out: pages copied before they were encoded
  * @frozen_pages: out: pages that SYNC froze, encoded from themselves
