@@ -278,6 +278,7 @@ static void *count(void *arg)
  */
 TEST_F(freeze, process_loses_no_write)
 {
+	const unsigned int rounds = mm_debug_kernel() ? 15 : 100;
 	struct counter counters[4];
 	pthread_t threads[4];
 	unsigned int i;
@@ -289,7 +290,7 @@ TEST_F(freeze, process_loses_no_write)
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, count,
 					    &counters[i]));
 	}
-	for (i = 0; i < 100; i++)
+	for (i = 0; i < rounds; i++)
 		ASSERT_EQ(0, dev_round(self->fd, self->model,
 				       i % 2 ? MOMENT : 0));
 	for (i = 0; i < ARRAY_SIZE(threads); i++)
@@ -297,7 +298,7 @@ TEST_F(freeze, process_loses_no_write)
 	for (i = 0; i < ARRAY_SIZE(threads); i++) {
 		ASSERT_EQ(0, pthread_join(threads[i], NULL));
 		EXPECT_EQ(0, counters[i].lost);
-		EXPECT_LT(10, counters[i].passes);
+		EXPECT_LT(1, counters[i].passes);
 	}
 	EXPECT_ROUND(0);
 }
