@@ -57,6 +57,10 @@ enum xbzrle_capture {
 #define XBZRLE_FEATURE_TRACKER_PTE	(1ULL << 1)
 #define XBZRLE_FEATURE_CAPTURE_COPY	(1ULL << 2)
 #define XBZRLE_FEATURE_TRACKER_EXTERNAL	(1ULL << 3)
+#define XBZRLE_FEATURE_CAPTURE_PREIMAGE	(1ULL << 4)
+#define XBZRLE_FEATURE_CAPTURE_FREEZE	(1ULL << 5)
+#define XBZRLE_FEATURE_POINT_IN_TIME	(1ULL << 6)
+#define XBZRLE_FEATURE_TRACKER_MAPPING	(1ULL << 7)
 
 /**
  * struct xbzrle_info - what this kernel's xbzrle can do (XBZRLE_IOC_GET_INFO)
@@ -171,6 +175,11 @@ struct xbzrle_set_cache {
 #define XBZRLE_SYNC_FINAL	(1U << 0)
 /* Everything populated goes again, whole, to a receiver that has nothing. */
 #define XBZRLE_SYNC_FULL	(1U << 1)
+/*
+ * The round is of one instant between the call and its return, if no thread
+ * writes meanwhile.
+ */
+#define XBZRLE_SYNC_POINT_IN_TIME	(1U << 2)
 
 /**
  * struct xbzrle_sync - start a round (XBZRLE_IOC_SYNC)
