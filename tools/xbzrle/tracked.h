@@ -55,6 +55,9 @@ struct tracked {
 	size_t count;
 };
 
+int tracked_parse(const char *text, enum xbzrle_tracker *tracker);
+int tracked_choose(struct tracked *tracked, enum xbzrle_tracker tracker,
+		   bool quiet, struct xbzrle_error *err);
 int tracked_update(struct tracked *tracked, struct frame_link *link,
 		   struct xbzrle_error *err);
 int tracked_mark_written(struct tracked *tracked, struct xbzrle_error *err);
