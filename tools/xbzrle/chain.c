@@ -265,7 +265,7 @@ static int load(struct chain *chain, struct xbzrle_error *err)
 		return xbzrle_fail(err, errno, 0, "%s/%s: %s", chain->path,
 				   MANIFEST, strerror(errno));
 	if (!is_file(chain->manifest))
-		return xbzrle_fail(err, EINVAL, 0, "%s/%s is not a file",
+		return xbzrle_fail(err, EBADMSG, 0, "%s/%s is not a file",
 				   chain->path, MANIFEST);
 	fd = fcntl(chain->manifest, F_DUPFD_CLOEXEC, 0);
 	file = fd < 0 ? NULL : fdopen(fd, "r");
