@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -589,9 +591,10 @@ static void a_region_too_long(void **state)
 
 /*
  * What snapshot does, with the maker in place of a session: chains that exist go
- * on with a round that has all. Only a signal or @count ends it.
+ * on with a round that has all.
  */
-static int write_rounds(const char *dir, unsigned int count)
+static int write_slowly(const char *dir, unsigned int count,
+			unsigned int pause_us)
 {
 	const struct chain_facts facts = { .dirty_pages = 1 };
 	const struct maker_region *region;
@@ -651,6 +654,7 @@ static int write_rounds(const char *dir, unsigned int count)
 		}
 		if (!ret)
 			ret = chain_file_commit(&file, &replica, &facts, &err);
+		usleep(pause_us);
 	}
 	if (ret)
 		fprintf(stderr, "# %s\n", err.message);
@@ -660,6 +664,23 @@ static int write_rounds(const char *dir, unsigned int count)
 		chain_close(&chain);
 	}
 	return ret;
+}
+
+static int write_rounds(const char *dir, unsigned int count)
+{
+	return write_slowly(dir, count, 0);
+}
+
+/* Until it is killed. */
+static pid_t start_writer(const char *dir)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		_exit(write_slowly(dir, UINT_MAX, 1000));
+	}
+	return pid;
 }
 
 static void what_is_written_is_read(void **state)
@@ -731,7 +752,8 @@ static void kill_after(pid_t pid, unsigned int us)
 	kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	/* It was writing until then. */
-	assert_true(WIFSIGNALED(status));
+	if (!WIFSIGNALED(status))
+		fail_msg("the writer ended by itself with %#x", status);
 }
 
 static void writers_are_killed(void **state)
@@ -743,11 +765,14 @@ static void writers_are_killed(void **state)
 	(void)state;
 	remove_all("chain");
 	for (kills = 0; kills < KILLS; kills++) {
-		pid = fork();
-		if (!pid)
-			_exit(write_rounds("chain", 1000000) ? 1 : 0);
+		/* Not longer than it takes to be checked. */
+		if (kills % 5 == 0) {
+			remove_all("chain");
+			last = 0;
+		}
+		pid = start_writer("chain");
 		random.seed = random.seed * 6364136223846793005 + 1;
-		kill_after(pid, (random.seed >> 33) % 60000);
+		kill_after(pid, (random.seed >> 33) % 30000);
 		if (!exists("chain", "chain.jsonl"))
 			continue;
 		if (verify("chain"))
@@ -831,9 +856,7 @@ static void fold_beside_a_writer(void **state)
 	(void)state;
 	remove_all("chain");
 	assert_int_equal(write_rounds("chain", 3), 0);
-	pid = fork();
-	if (!pid)
-		_exit(write_rounds("chain", 1000000) ? 1 : 0);
+	pid = start_writer("chain");
 	for (at = 0; folds < 20; folds++) {
 		usleep(10000);
 		last = last_round("chain");
@@ -845,6 +868,8 @@ static void fold_beside_a_writer(void **state)
 		if (verify("chain"))
 			fail_msg("after a fold at %u: %s", at, words);
 	}
+	for (folds = 0; folds < 5000 && last_round("chain") <= at; folds++)
+		usleep(1000);
 	kill_after(pid, 0);
 	assert_int_equal(verify("chain"), EXIT_DONE);
 	last = last_round("chain");
