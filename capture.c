@@ -2,31 +2,91 @@
 #include <linux/highmem.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
 
 #include <xbzrle/capture.h>
+#include <xbzrle/page_cache.h>
 #include <xbzrle/region.h>
 
-/**
- * xbzrle_capture_unit() - get stable content of a unit
- * @capture: the state
- * @region: the region
- * @unit: the unit
- * @nr: units from @unit on that are wanted next, at least 1
- * @page: out: a page with the content, or NULL if the unit is a hole
- *
- * The content is that of some moment after the harvest that reported the unit.
- * It is copied to the spare page, which has to be there, as the live page can
- * change at any time. The page belongs to the caller until it, or one that
- * takes its place, comes back through xbzrle_capture_spare().
- *
- * Context: may sleep; session's lock.
- * Return: 0, -ENOMEM, -EINTR, or the reason the region ended.
- */
-int xbzrle_capture_unit(struct xbzrle_capture_batch *capture,
-			struct xbzrle_region *region, unsigned long unit,
-			unsigned long nr, struct page **page)
+/* Without memory a page has no base. A round of a moment tries harder. */
+#define BASE_GFP	(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
+#define MOMENT_GFP	(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+
+/* Returns 0, also if somebody was faster, -ENOSPC over the budget, -ENOMEM. */
+static int keep_moment(struct xbzrle_capturer *capture, unsigned long key,
+		       struct page *page)
 {
-	struct page *live;
+	struct page *copy = NULL;
+	int ret;
+
+	if (page) {
+		copy = alloc_page(MOMENT_GFP);
+		if (!copy)
+			return -ENOMEM;
+		copy_highpage(copy, page);
+	}
+	ret = xbzrle_cache_hold(capture->cache, key, copy);
+	if (!ret)
+		atomic_long_inc(&capture->nr_moments);
+	else if (copy)
+		put_page(copy);
+	return ret == -EBUSY ? 0 : ret;
+}
+
+static void keep_base(struct xbzrle_capturer *capture, unsigned long key,
+		      struct page *page)
+{
+	struct page *copy;
+
+	if (!READ_ONCE(capture->bases) ||
+	    !xbzrle_cache_wants(capture->cache, key, &copy))
+		return;
+	if (!copy)
+		copy = alloc_page(BASE_GFP);
+	if (!copy)
+		return;
+	copy_highpage(copy, page);
+	page = xbzrle_cache_admit(capture->cache, key, copy, false);
+	if (page != copy)
+		atomic_long_inc(&capture->nr_preimages);
+	if (page)
+		put_page(page);
+}
+
+static void capture_keep(struct xbzrle_keeper *keeper,
+			 struct xbzrle_region *region, unsigned long unit,
+			 struct page *page, bool moment)
+{
+	struct xbzrle_capturer *capture =
+		container_of(keeper, struct xbzrle_capturer, keeper);
+	unsigned long key = xbzrle_cache_key(region->id, unit);
+
+	if (moment && keep_moment(capture, key, page))
+		WRITE_ONCE(capture->torn, true);
+	else if (!moment)
+		keep_base(capture, key, page);
+}
+
+/**
+ * xbzrle_capture_init() - begin with nothing captured
+ * @capture: the state, zeroed
+ * @cache: where pre-images are kept; outlives the regions' use of the keeper
+ *
+ * Context: any.
+ */
+void xbzrle_capture_init(struct xbzrle_capturer *capture,
+			 struct xbzrle_cache *cache)
+{
+	capture->cache = cache;
+	capture->keeper.keep = capture_keep;
+}
+
+/* The live page behind a unit, with a reference, or NULL for a hole. */
+static int get_live(struct xbzrle_capturer *capture,
+		    struct xbzrle_region *region, unsigned long unit,
+		    unsigned long nr, struct page **page)
+{
 	long got;
 
 	if (capture->region != region || unit < capture->unit ||
@@ -42,18 +102,139 @@ int xbzrle_capture_unit(struct xbzrle_capture_batch *capture,
 		capture->unit = unit;
 		capture->nr = got;
 	}
+	*page = capture->live[unit - capture->unit];
+	capture->live[unit - capture->unit] = NULL;
+	return 0;
+}
 
-	live = capture->live[unit - capture->unit];
-	if (!live) {
-		*page = NULL;
+/**
+ * xbzrle_capture_unit() - get stable content of a unit
+ * @capture: the state
+ * @region: the region
+ * @unit: the unit, pending
+ * @nr: units from @unit on that are wanted next, at least 1
+ * @captured: out: the content, for xbzrle_capture_done() when it was used and
+ *	the unit is pending no more
+ *
+ * The content is that of some moment after the harvest that reported the unit.
+ * It is the page itself if its writers can be kept out; otherwise it is copied
+ * to the spare page, which has to be there. In a round of a moment it is the
+ * content of that moment.
+ *
+ * Context: may sleep; session's lock.
+ * Return: 0, -ENOMEM, -EINTR, -ENOSPC if the content of the moment is lost, or
+ * the reason the region ended.
+ */
+int xbzrle_capture_unit(struct xbzrle_capturer *capture,
+			struct xbzrle_region *region, unsigned long unit,
+			unsigned long nr, struct xbzrle_captured *captured)
+{
+	unsigned long key = xbzrle_cache_key(region->id, unit);
+	const struct xbzrle_tracker_ops *ops = region->ops;
+	struct page *live;
+	int ret;
+
+	*captured = (struct xbzrle_captured){};
+	if (region->moment &&
+	    xbzrle_cache_release(capture->cache, key, &captured->page))
+		return 0;
+	ret = get_live(capture, region, unit, nr, &live);
+	if (ret)
+		return ret;
+	if (live && ops->still && ops->still(region, unit, live)) {
+		captured->page = live;
+		captured->still = true;
+		capture->nr_still++;
 		return 0;
 	}
-	copy_highpage(capture->spare, live);
-	put_page(live);
-	capture->live[unit - capture->unit] = NULL;
-	*page = capture->spare;
-	capture->spare = NULL;
-	return 0;
+
+	if (region->moment && (live || !ops->still)) {
+		/* Who was faster has kept it, or is about to. */
+		xbzrle_region_settle_writes(region);
+		if (!xbzrle_cache_release(capture->cache, key,
+					  &captured->page)) {
+			WRITE_ONCE(capture->torn, true);
+			ret = -ENOSPC;
+		}
+	} else if (live) {
+		copy_highpage(capture->spare, live);
+		captured->page = capture->spare;
+		capture->spare = NULL;
+		capture->nr_copied++;
+	}
+	if (live)
+		put_page(live);
+	return ret;
+}
+
+/**
+ * xbzrle_capture_done() - a captured content was used
+ * @capture: the state
+ * @region: whose
+ * @captured: what xbzrle_capture_unit() gave; its page may be another by now,
+ *	or NULL
+ *
+ * Context: session's lock.
+ */
+void xbzrle_capture_done(struct xbzrle_capturer *capture,
+			 struct xbzrle_region *region,
+			 struct xbzrle_captured *captured)
+{
+	if (captured->still) {
+		region->ops->loose(captured->page);
+		put_page(captured->page);
+	} else {
+		xbzrle_capture_spare(capture, captured->page);
+	}
+}
+
+static int copy_unit(struct xbzrle_capturer *capture,
+		     struct xbzrle_region *region, unsigned long unit,
+		     unsigned long nr)
+{
+	unsigned long key = xbzrle_cache_key(region->id, unit);
+	struct page *live;
+	int ret;
+
+	ret = get_live(capture, region, unit, nr, &live);
+	if (ret)
+		return ret;
+	ret = keep_moment(capture, key, live);
+	if (live)
+		put_page(live);
+	return ret;
+}
+
+/**
+ * xbzrle_capture_moment() - copy what will not be kept when it changes
+ * @capture: the state
+ * @region: the region, harvested for a round of a moment
+ *
+ * That is all pending units of a region whose tracker does not see a write
+ * begin; otherwise those that are dirty again, which somebody holds.
+ *
+ * Context: may sleep; session's lock.
+ * Return: 0, -ENOSPC over the budget, -ENOMEM, -EINTR, or the reason the region
+ * ended.
+ */
+int xbzrle_capture_moment(struct xbzrle_capturer *capture,
+			  struct xbzrle_region *region)
+{
+	unsigned long unit = 0, nr;
+	int ret = 0;
+
+	while (!ret && (nr = xbzrle_dirty_next(&region->pending, &unit,
+					       XBZRLE_CAPTURE_BATCH))) {
+		if (region->capture != XBZRLE_CAPTURE_PREIMAGE ||
+		    xbzrle_dirty_test(&region->dirty, unit))
+			ret = copy_unit(capture, region, unit, nr);
+		unit++;
+		if (fatal_signal_pending(current))
+			ret = -EINTR;
+		cond_resched();
+	}
+	xbzrle_capture_reset(capture);
+	return ret;
 }
 
 /**
@@ -63,7 +244,7 @@ int xbzrle_capture_unit(struct xbzrle_capture_batch *capture,
  *
  * Context: session's lock.
  */
-void xbzrle_capture_spare(struct xbzrle_capture_batch *capture, struct page *page)
+void xbzrle_capture_spare(struct xbzrle_capturer *capture, struct page *page)
 {
 	if (!page)
 		return;
@@ -79,7 +260,7 @@ void xbzrle_capture_spare(struct xbzrle_capture_batch *capture, struct page *pag
  *
  * Context: may sleep; session's lock.
  */
-void xbzrle_capture_reset(struct xbzrle_capture_batch *capture)
+void xbzrle_capture_reset(struct xbzrle_capturer *capture)
 {
 	unsigned int i;
 

@@ -111,6 +111,23 @@ void xbzrle_dirty_add(struct xbzrle_dirty_set *set, unsigned long unit)
 	summary_raise(set, unit / BITS_PER_LONG);
 }
 
+/**
+ * xbzrle_dirty_test_and_add() - add one unit, and tell if it was there
+ * @set: the set
+ * @unit: its index
+ *
+ * Context: any; ordered as xbzrle_dirty_add() if it was not there.
+ * Return: whether it was.
+ */
+bool xbzrle_dirty_test_and_add(struct xbzrle_dirty_set *set,
+			       unsigned long unit)
+{
+	bool there = test_and_set_bit(unit, set->level[0]);
+
+	summary_raise(set, unit / BITS_PER_LONG);
+	return there;
+}
+
 /* The bits of word @word that lie in [first, end). */
 static unsigned long range_mask(unsigned long word, unsigned long first,
 				unsigned long end)

@@ -7,6 +7,14 @@
  * every few rounds, and a page takes the place of another only if it was sent
  * in more of them. A sweep over cold pages then passes by the hot set, and of
  * a cyclic set larger than the cache a fixed part stays.
+ *
+ * Bases come from two sides: a reader offers what it sent, and page faults
+ * offer what is about to change. Both work at the same time, so the cache has a
+ * lock of its own. A reader encodes against one base at a time, which stays
+ * where it is until then.
+ *
+ * Beside the bases stand the moments: contents that a round is to have although
+ * their pages change. They share the budget and come before any base.
  */
 #include <linux/mm.h>
 #include <linux/sched.h>
@@ -19,11 +27,13 @@
 #define VICTIM_CANDIDATES	8
 /* Without memory a base is not kept, and nobody need be killed for it. */
 #define CACHE_GFP	(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
+/* The same under the lock. */
+#define LOCKED_GFP	(GFP_NOWAIT | __GFP_ACCOUNT | __GFP_NOWARN)
 /* Rounds between two halvings of the counters. */
 #define FREQ_ROUNDS		4
-#define SLOTS_MIN		64
 /* Overflows in a row until a unit loses its base and sits out. */
 #define OVERFLOWS_TOLERATED	2
+#define OVERFLOWS_MAX		8
 #define SIT_OUT_MAX		64U
 
 /*
@@ -51,12 +61,13 @@ static u8 *freq_counter(struct xbzrle_cache *cache, unsigned long key)
 	unsigned long index = key / XBZRLE_CACHE_FREQ_LEAF;
 	u8 *leaf = xa_load(&cache->freq, index);
 
+	lockdep_assert_held(&cache->lock);
 	if (!leaf) {
-		leaf = kzalloc(XBZRLE_CACHE_FREQ_LEAF, CACHE_GFP);
+		leaf = kzalloc(XBZRLE_CACHE_FREQ_LEAF, LOCKED_GFP);
 		if (!leaf)
 			return NULL;
 		if (xa_is_err(xa_store(&cache->freq, index, leaf,
-				       CACHE_GFP))) {
+				       LOCKED_GFP))) {
 			kfree(leaf);
 			return NULL;
 		}
@@ -70,10 +81,19 @@ static void freq_halve(struct xbzrle_cache *cache)
 	u64 *leaf;
 
 	xa_for_each(&cache->freq, index, leaf) {
+		spin_lock(&cache->lock);
 		for (i = 0; i < XBZRLE_CACHE_FREQ_LEAF / sizeof(*leaf); i++)
 			leaf[i] = leaf[i] >> 1 & 0x7f7f7f7f7f7f7f7fULL;
+		spin_unlock(&cache->lock);
 		cond_resched();
 	}
+}
+
+/* Counters stay far below 256: one access a round, halved every few. */
+static void freq_count(u8 *freq)
+{
+	if (*freq < U8_MAX)
+		++*freq;
 }
 
 /* A step of a linear congruential generator; its high bits are the better. */
@@ -83,45 +103,36 @@ static u32 draw(struct xbzrle_cache *cache, u32 below)
 	return (cache->rnd >> 32) * below >> 32;
 }
 
+/* NULL if there is none but, perhaps, the one that is in use. */
 static struct xbzrle_base *draw_victim(struct xbzrle_cache *cache)
 {
 	struct xbzrle_base *victim = NULL, *base;
 	int i;
 
-	for (i = 0; i < VICTIM_CANDIDATES; i++) {
-		base = cache->slots[draw(cache, cache->used)];
-		if (!victim || *base->freq < *victim->freq)
+	lockdep_assert_held(&cache->lock);
+	for (i = 0; cache->used && i < VICTIM_CANDIDATES; i++) {
+		base = xa_load(&cache->slots, draw(cache, cache->used));
+		if (base != cache->busy &&
+		    (!victim || *base->freq < *victim->freq))
 			victim = base;
 	}
+	if (!victim && cache->used > 1)
+		victim = xa_load(&cache->slots, !cache->busy->slot);
 	return victim;
-}
-
-/* Room for one more base in the slots. */
-static int slots_reserve(struct xbzrle_cache *cache)
-{
-	u32 nr_slots = max_t(u32, SLOTS_MIN, cache->nr_slots * 2);
-	struct xbzrle_base **slots;
-
-	if (cache->used < cache->nr_slots)
-		return 0;
-	slots = kvmalloc_array(nr_slots, sizeof(*slots), CACHE_GFP);
-	if (!slots)
-		return -ENOMEM;
-	if (cache->used)
-		memcpy(slots, cache->slots, cache->used * sizeof(*slots));
-	kvfree(cache->slots);
-	cache->slots = slots;
-	cache->nr_slots = nr_slots;
-	return 0;
 }
 
 /* Free the base itself, after its entry was erased or replaced. */
 static void base_free(struct xbzrle_cache *cache, struct xbzrle_base *base)
 {
-	struct xbzrle_base *last = cache->slots[--cache->used];
+	struct xbzrle_base *last = xa_erase(&cache->slots, --cache->used);
 
-	cache->slots[base->slot] = last;
-	last->slot = base->slot;
+	if (last != base) {
+		/* The place is there, so this store allocates nothing. */
+		xa_store(&cache->slots, base->slot, last, LOCKED_GFP);
+		last->slot = base->slot;
+	}
+	if (cache->busy == base)
+		cache->busy = NULL;
 	kfree(base);
 }
 
@@ -136,6 +147,11 @@ static struct page *evict(struct xbzrle_cache *cache, struct xbzrle_base *base)
 	return page;
 }
 
+static bool cache_full(const struct xbzrle_cache *cache)
+{
+	return (u64)cache->used + cache->held >= cache->capacity;
+}
+
 /**
  * xbzrle_cache_init() - make a cache without a budget
  * @cache: the cache
@@ -145,59 +161,78 @@ static struct page *evict(struct xbzrle_cache *cache, struct xbzrle_base *base)
 void xbzrle_cache_init(struct xbzrle_cache *cache)
 {
 	memset(cache, 0, sizeof(*cache));
+	spin_lock_init(&cache->lock);
 	xa_init_flags(&cache->entries, XA_FLAGS_ACCOUNT);
+	xa_init_flags(&cache->slots, XA_FLAGS_ACCOUNT);
+	xa_init_flags(&cache->moments, XA_FLAGS_ACCOUNT);
 	xa_init_flags(&cache->freq, XA_FLAGS_ACCOUNT);
 }
 
 /**
  * xbzrle_cache_destroy() - free everything the cache holds
- * @cache: the cache
+ * @cache: the cache, which nobody offers anything any more
  *
- * Context: may sleep; the owner's lock need not be held any more.
+ * Context: may sleep.
  */
 void xbzrle_cache_destroy(struct xbzrle_cache *cache)
 {
 	xbzrle_cache_drop(cache, 0, ULONG_MAX);
 	xa_destroy(&cache->entries);
+	xa_destroy(&cache->slots);
+	xa_destroy(&cache->moments);
 	xa_destroy(&cache->freq);
-	kvfree(cache->slots);
 }
 
 /**
  * xbzrle_cache_resize() - set the budget
  * @cache: the cache
- * @bytes: budget for pages with bases, below 2 ^ 32 pages; entries come on top
+ * @bytes: budget for pages with bases and moments, below 2 ^ 32 pages; entries
+ *	come on top
  *
- * Growing keeps all bases, shrinking evicts the least used.
+ * Growing keeps all bases, shrinking evicts the least used. Moments stay.
  *
- * Context: may sleep; owner's lock.
+ * Context: may sleep; session's lock.
  */
 void xbzrle_cache_resize(struct xbzrle_cache *cache, u64 bytes)
 {
+	struct page *page;
+
+	spin_lock(&cache->lock);
 	cache->capacity = bytes >> PAGE_SHIFT;
-	while (cache->used > cache->capacity) {
-		put_page(evict(cache, draw_victim(cache)));
+	while (cache->used && (u64)cache->used + cache->held > cache->capacity) {
+		page = evict(cache, draw_victim(cache));
 		cache->evicted++;
+		spin_unlock(&cache->lock);
+		put_page(page);
 		cond_resched();
+		spin_lock(&cache->lock);
 	}
+	spin_unlock(&cache->lock);
 	if (!cache->capacity)
-		xbzrle_cache_drop(cache, 0, ULONG_MAX);
+		xbzrle_cache_drop_bases(cache);
 }
 
 /**
  * xbzrle_cache_take() - have a base's page for something else
  * @cache: the cache, whose budget stays
  *
- * Context: owner's lock; also in reclaim.
+ * Context: any but interrupts; also in reclaim.
  * Return: the page of one of the least used, whose reference is now the
  * caller's; NULL if there is none.
  */
 struct page *xbzrle_cache_take(struct xbzrle_cache *cache)
 {
-	if (!cache->used)
-		return NULL;
-	cache->reclaimed++;
-	return evict(cache, draw_victim(cache));
+	struct xbzrle_base *victim;
+	struct page *page = NULL;
+
+	spin_lock(&cache->lock);
+	victim = draw_victim(cache);
+	if (victim) {
+		page = evict(cache, victim);
+		cache->reclaimed++;
+	}
+	spin_unlock(&cache->lock);
+	return page;
 }
 
 /**
@@ -205,7 +240,7 @@ struct page *xbzrle_cache_take(struct xbzrle_cache *cache)
  * @cache: the cache, whose budget stays
  * @nr: bases to free
  *
- * Context: owner's lock; also in reclaim.
+ * Context: any but interrupts; also in reclaim.
  * Return: how many were freed.
  */
 unsigned long xbzrle_cache_shrink(struct xbzrle_cache *cache, unsigned long nr)
@@ -222,7 +257,7 @@ unsigned long xbzrle_cache_shrink(struct xbzrle_cache *cache, unsigned long nr)
  * xbzrle_cache_begin_round() - let old accesses count for less
  * @cache: the cache
  *
- * Context: may sleep; owner's lock.
+ * Context: may sleep; session's lock.
  */
 void xbzrle_cache_begin_round(struct xbzrle_cache *cache)
 {
@@ -232,13 +267,6 @@ void xbzrle_cache_begin_round(struct xbzrle_cache *cache)
 	freq_halve(cache);
 }
 
-/* Counters stay far below 256: one access a round, halved every few. */
-static void freq_count(u8 *freq)
-{
-	if (*freq < U8_MAX)
-		++*freq;
-}
-
 /**
  * xbzrle_cache_find() - look a base up and count the access
  * @cache: the cache
@@ -246,84 +274,184 @@ static void freq_count(u8 *freq)
  * @sits_out: out: the unit's deltas kept overflowing, and the caller should
  *	neither encode nor offer it this time
  *
- * Context: owner's lock; the base is valid until the next call that drops,
- * admits or resizes.
- * Return: the base or NULL.
+ * Context: any but interrupts; one caller at a time, session's lock.
+ * Return: NULL, or the base, which stays until xbzrle_cache_settle().
  */
 struct xbzrle_base *xbzrle_cache_find(struct xbzrle_cache *cache,
 				      unsigned long key, bool *sits_out)
 {
-	void *entry = xa_load(&cache->entries, key);
+	struct xbzrle_base *base = NULL;
 	unsigned int wait;
+	void *entry;
 
 	*sits_out = false;
-	if (!entry)
-		return NULL;
-	if (!xa_is_value(entry)) {
-		struct xbzrle_base *base = entry;
-
+	spin_lock(&cache->lock);
+	entry = xa_load(&cache->entries, key);
+	if (xa_is_value(entry)) {
+		wait = sit_out_wait(entry);
+		if (wait) {
+			/* The node is there, so this allocates nothing. */
+			xa_store(&cache->entries, key,
+				 sit_out_entry(sit_out_overflows(entry),
+					       wait - 1), LOCKED_GFP);
+			*sits_out = true;
+		}
+	} else if (entry) {
+		base = entry;
 		freq_count(base->freq);
-		return base;
+		cache->busy = base;
 	}
+	spin_unlock(&cache->lock);
+	return base;
+}
 
-	wait = sit_out_wait(entry);
-	if (wait) {
-		/* The node is there, so this store allocates nothing. */
-		xa_store(&cache->entries, key,
-			 sit_out_entry(sit_out_overflows(entry), wait - 1),
-			 CACHE_GFP);
-		*sits_out = true;
+/* Remember a unit's overflows without a base, if there is room for that. */
+static void sit_out(struct xbzrle_cache *cache, unsigned long key,
+		    unsigned int overflows, unsigned int wait)
+{
+	if (overflows && cache->sitting_out < cache->capacity / 4) {
+		xa_store(&cache->entries, key, sit_out_entry(overflows, wait),
+			 LOCKED_GFP);
+		cache->sitting_out++;
+	} else {
+		xa_erase(&cache->entries, key);
 	}
+}
+
+/**
+ * xbzrle_cache_settle() - a delta against a base was tried
+ * @cache: the cache
+ * @base: the base, from xbzrle_cache_find()
+ * @page: the content that was sent, to be the base from now on; the cache takes
+ *	this reference. NULL if the unit needs none until it changes.
+ * @overflow: the delta overflowed, and the page went whole
+ *
+ * Context: any but interrupts; session's lock. @base may be gone after it.
+ * Return: a page whose reference is now the caller's.
+ */
+struct page *xbzrle_cache_settle(struct xbzrle_cache *cache,
+				 struct xbzrle_base *base, struct page *page,
+				 bool overflow)
+{
+	unsigned int overflows, wait = 0;
+	struct page *old = base->page;
+
+	spin_lock(&cache->lock);
+	cache->busy = NULL;
+	overflows = overflow ? min(base->overflows + 1, OVERFLOWS_MAX) : 0;
+	if (overflows >= OVERFLOWS_TOLERATED)
+		wait = min(1U << (overflows - OVERFLOWS_TOLERATED),
+			   SIT_OUT_MAX);
+	if (page && !wait) {
+		base->page = page;
+		base->overflows = overflows;
+	} else {
+		sit_out(cache, base->key, overflows, wait);
+		base_free(cache, base);
+		if (page)
+			put_page(page);
+	}
+	spin_unlock(&cache->lock);
+	return old;
+}
+
+/**
+ * xbzrle_cache_count() - a unit without a base was sent
+ * @cache: the cache
+ * @key: its key
+ *
+ * For one that is not offered, as its base is to be what it is before it
+ * changes.
+ *
+ * Context: any but interrupts.
+ */
+void xbzrle_cache_count(struct xbzrle_cache *cache, unsigned long key)
+{
+	u8 *freq;
+
+	spin_lock(&cache->lock);
+	if (cache->capacity) {
+		freq = freq_counter(cache, key);
+		if (freq)
+			freq_count(freq);
+	}
+	spin_unlock(&cache->lock);
+}
+
+/*
+ * Whom to evict for a unit that was accessed so often; NULL if its turn has not
+ * come.
+ */
+static struct xbzrle_base *choose_victim(struct xbzrle_cache *cache, u8 freq)
+{
+	struct xbzrle_base *victim = draw_victim(cache);
+
+	if (victim && *victim->freq < freq)
+		return victim;
+	cache->refused++;
 	return NULL;
 }
 
 /**
- * xbzrle_cache_replace() - a delta against the base was sent
- * @base: the base it was encoded against
- * @page: the content that was sent; the cache takes this reference
+ * xbzrle_cache_wants() - would the content of a unit be kept as a base?
+ * @cache: the cache
+ * @key: the unit's key
+ * @spare: out: with true a page that made room, whose reference is now the
+ *	caller's, or NULL
  *
- * Context: owner's lock.
- * Return: the page that was the base, whose reference is now the caller's.
+ * For whoever has to copy the content first.
+ *
+ * Context: any but interrupts.
+ * Return: whether to come with a copy to xbzrle_cache_admit().
  */
-struct page *xbzrle_cache_replace(struct xbzrle_base *base, struct page *page)
+bool xbzrle_cache_wants(struct xbzrle_cache *cache, unsigned long key,
+			struct page **spare)
 {
-	base->overflows = 0;
-	swap(base->page, page);
-	return page;
+	struct xbzrle_base *victim;
+	bool wants = false;
+	void *entry;
+	u8 *freq;
+
+	*spare = NULL;
+	spin_lock(&cache->lock);
+	entry = xa_load(&cache->entries, key);
+	if (!cache->capacity || cache->dropping)
+		goto unlock;
+	/* What is there already is what was sent last. */
+	if (entry && (!xa_is_value(entry) || sit_out_wait(entry)))
+		goto unlock;
+	wants = true;
+	if (cache_full(cache)) {
+		freq = freq_counter(cache, key);
+		victim = freq ? choose_victim(cache, *freq) : NULL;
+		wants = victim;
+		if (victim) {
+			*spare = evict(cache, victim);
+			cache->evicted++;
+		}
+	}
+unlock:
+	spin_unlock(&cache->lock);
+	return wants;
 }
 
-/**
- * xbzrle_cache_overflow() - a delta overflowed and the page went whole
- * @cache: the cache
- * @base: the base it overflowed against
- * @page: the content that was sent; the cache takes this reference
- *
- * Context: owner's lock. @base may be gone after it.
- * Return: a page whose reference is now the caller's.
- */
-struct page *xbzrle_cache_overflow(struct xbzrle_cache *cache,
-				   struct xbzrle_base *base, struct page *page)
+/* With room for it. Returns 0 or -ENOMEM. */
+static int base_add(struct xbzrle_cache *cache, struct xbzrle_base *base,
+		    void *old)
 {
-	unsigned int overflows = min(base->overflows + 1, 8);
-	unsigned int wait;
-
-	if (overflows < OVERFLOWS_TOLERATED) {
-		page = xbzrle_cache_replace(base, page);
-		base->overflows = overflows;
-		return page;
+	if (xa_is_err(xa_store(&cache->slots, cache->used, base, LOCKED_GFP)))
+		return -ENOMEM;
+	if (xa_is_err(xa_store(&cache->entries, base->key, base,
+			       LOCKED_GFP))) {
+		xa_erase(&cache->slots, cache->used);
+		return -ENOMEM;
 	}
-
-	wait = min(1U << (overflows - OVERFLOWS_TOLERATED), SIT_OUT_MAX);
-	if (cache->sitting_out < cache->capacity / 4) {
-		xa_store(&cache->entries, base->key,
-			 sit_out_entry(overflows, wait), CACHE_GFP);
-		cache->sitting_out++;
-	} else {
-		xa_erase(&cache->entries, base->key);
+	base->slot = cache->used++;
+	if (old) {
+		base->overflows = sit_out_overflows(old);
+		cache->sitting_out--;
 	}
-	put_page(base->page);
-	base_free(cache, base);
-	return page;
+	return 0;
 }
 
 /**
@@ -331,102 +459,258 @@ struct page *xbzrle_cache_overflow(struct xbzrle_cache *cache,
  * @cache: the cache
  * @key: the unit's key
  * @page: the content that was sent; the cache takes this reference
+ * @sent: it was sent just now, which counts; otherwise it is about to change
  *
- * Context: may sleep; owner's lock.
+ * Context: may sleep.
  * Return: a page whose reference is now the caller's: @page if it was not
  * admitted, or the victim's; NULL when there was room.
  */
 struct page *xbzrle_cache_admit(struct xbzrle_cache *cache, unsigned long key,
-				struct page *page)
+				struct page *page, bool sent)
 {
-	struct xbzrle_base *victim = NULL, *base;
-	struct page *spare = NULL;
+	struct xbzrle_base *base, *victim = NULL;
+	struct page *spare = page;
 	void *old;
-	u8 *freq;
 
-	if (!cache->capacity)
+	base = kmalloc(sizeof(*base), CACHE_GFP);
+	if (!base)
 		return page;
-	freq = freq_counter(cache, key);
-	if (!freq)
-		return page;
+	*base = (struct xbzrle_base){ .page = page, .key = key };
+
+	spin_lock(&cache->lock);
+	old = xa_load(&cache->entries, key);
+	if (!cache->capacity || cache->dropping || (old && !xa_is_value(old)))
+		goto unlock;
+	base->freq = freq_counter(cache, key);
+	if (!base->freq)
+		goto unlock;
 
 	/*
 	 * Compared before this access counts: the victim's turn in this round
 	 * may be still to come.
 	 */
-	if (cache->used >= cache->capacity) {
-		victim = draw_victim(cache);
-		if (*victim->freq >= *freq) {
-			freq_count(freq);
-			cache->refused++;
-			return page;
+	if (cache_full(cache)) {
+		victim = choose_victim(cache, *base->freq);
+		if (!victim) {
+			if (sent)
+				freq_count(base->freq);
+			goto unlock;
 		}
 	}
-	freq_count(freq);
-
-	if (slots_reserve(cache))
-		return page;
-	base = kmalloc(sizeof(*base), CACHE_GFP);
-	if (!base)
-		return page;
-	old = xa_store(&cache->entries, key, base, CACHE_GFP);
-	if (xa_is_err(old)) {
-		kfree(base);
-		return page;
-	}
-
+	if (sent)
+		freq_count(base->freq);
+	/* The victim's place in the slots is there, if that is the last. */
+	if (base_add(cache, base, old))
+		goto unlock;
+	base = NULL;
+	spare = NULL;
 	if (victim) {
 		spare = evict(cache, victim);
 		cache->evicted++;
 	}
-	*base = (struct xbzrle_base){
-		.page = page,
-		.key = key,
-		.freq = freq,
-		.slot = cache->used,
-	};
-	if (old) {
-		base->overflows = sit_out_overflows(old);
-		cache->sitting_out--;
-	}
-	cache->slots[cache->used++] = base;
+unlock:
+	spin_unlock(&cache->lock);
+	kfree(base);
 	return spare;
 }
 
 /**
- * xbzrle_cache_drop() - forget units, for instance of a region that is gone
+ * xbzrle_cache_hold() - keep what a round is to have of a unit
+ * @cache: the cache
+ * @key: the unit's key
+ * @page: the content; the cache takes this reference. NULL for a hole.
+ *
+ * Context: may sleep.
+ * Return: 0, or -EBUSY if something is held of it already, -ENOSPC over the
+ * budget, -ENOMEM; then the reference is the caller's still.
+ */
+int xbzrle_cache_hold(struct xbzrle_cache *cache, unsigned long key,
+		      struct page *page)
+{
+	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
+	struct xbzrle_base *victim;
+	struct page *spare = NULL;
+	int ret = 0;
+
+	/* Not later, when the budget may have no room for a second one. */
+	if (xa_load(&cache->moments, key))
+		return -EBUSY;
+	if (!page)
+		return xa_insert(&cache->moments, key, xa_mk_value(0), gfp);
+
+	spin_lock(&cache->lock);
+	if (cache_full(cache)) {
+		victim = draw_victim(cache);
+		if (victim) {
+			spare = evict(cache, victim);
+			cache->evicted++;
+		} else {
+			ret = -ENOSPC;
+		}
+	}
+	if (!ret)
+		cache->held++;
+	spin_unlock(&cache->lock);
+	if (spare)
+		put_page(spare);
+	if (ret)
+		return ret;
+
+	ret = xa_insert(&cache->moments, key, page, gfp);
+	if (ret) {
+		spin_lock(&cache->lock);
+		cache->held--;
+		spin_unlock(&cache->lock);
+	}
+	return ret;
+}
+
+/**
+ * xbzrle_cache_release() - have what was held of a unit
+ * @cache: the cache
+ * @key: the unit's key
+ * @page: out: the content, whose reference is now the caller's; NULL for a hole
+ *
+ * Context: any but interrupts.
+ * Return: whether something was held.
+ */
+bool xbzrle_cache_release(struct xbzrle_cache *cache, unsigned long key,
+			  struct page **page)
+{
+	void *entry = xa_erase(&cache->moments, key);
+
+	*page = NULL;
+	if (!entry)
+		return false;
+	if (!xa_is_value(entry)) {
+		*page = entry;
+		spin_lock(&cache->lock);
+		cache->held--;
+		spin_unlock(&cache->lock);
+	}
+	return true;
+}
+
+/**
+ * xbzrle_cache_release_all() - forget everything that is held
  * @cache: the cache
  * @first: lowest key
  * @last: highest key
  *
- * Context: may sleep; owner's lock.
+ * Context: may sleep.
+ */
+void xbzrle_cache_release_all(struct xbzrle_cache *cache, unsigned long first,
+			      unsigned long last)
+{
+	unsigned long key;
+	struct page *page;
+	void *entry;
+
+	xa_for_each_range(&cache->moments, key, entry, first, last) {
+		if (xbzrle_cache_release(cache, key, &page) && page)
+			put_page(page);
+		cond_resched();
+	}
+}
+
+/* Whatever of a unit is in the entries. */
+static void drop_entry(struct xbzrle_cache *cache, unsigned long key)
+{
+	struct page *page = NULL;
+	void *entry;
+
+	spin_lock(&cache->lock);
+	entry = xa_load(&cache->entries, key);
+	if (xa_is_value(entry)) {
+		xa_erase(&cache->entries, key);
+		cache->sitting_out--;
+	} else if (entry) {
+		page = ((struct xbzrle_base *)entry)->page;
+		xa_erase(&cache->entries, key);
+		base_free(cache, entry);
+	}
+	spin_unlock(&cache->lock);
+	if (page)
+		put_page(page);
+}
+
+/* Arrays of which every unit is dropped already. */
+static void drop_freq(struct xbzrle_cache *cache, unsigned long first,
+		      unsigned long last)
+{
+	unsigned long index;
+	u8 *leaf;
+
+	if (last - first < XBZRLE_CACHE_FREQ_LEAF - 1)
+		return;
+	xa_for_each_range(&cache->freq, index, leaf,
+			  DIV_ROUND_UP(first, XBZRLE_CACHE_FREQ_LEAF),
+			  (last - XBZRLE_CACHE_FREQ_LEAF + 1) /
+			  XBZRLE_CACHE_FREQ_LEAF) {
+		xa_erase(&cache->freq, index);
+		kfree(leaf);
+	}
+}
+
+static void drop_entries(struct xbzrle_cache *cache, unsigned long first,
+			 unsigned long last)
+{
+	unsigned long key;
+	void *entry;
+
+	xa_for_each_range(&cache->entries, key, entry, first, last) {
+		drop_entry(cache, key);
+		cond_resched();
+	}
+}
+
+/* A base that comes meanwhile would point to a counter that goes. */
+static void set_dropping(struct xbzrle_cache *cache, bool dropping)
+{
+	spin_lock(&cache->lock);
+	cache->dropping = dropping;
+	spin_unlock(&cache->lock);
+}
+
+/**
+ * xbzrle_cache_drop_base() - forget the base of a unit
+ * @cache: the cache
+ * @key: the unit's key
+ *
+ * Context: any but interrupts; session's lock.
+ */
+void xbzrle_cache_drop_base(struct xbzrle_cache *cache, unsigned long key)
+{
+	if (xa_load(&cache->entries, key))
+		drop_entry(cache, key);
+}
+
+/**
+ * xbzrle_cache_drop_bases() - forget all bases
+ * @cache: the cache
+ *
+ * Context: may sleep; session's lock.
+ */
+void xbzrle_cache_drop_bases(struct xbzrle_cache *cache)
+{
+	set_dropping(cache, true);
+	drop_entries(cache, 0, ULONG_MAX);
+	drop_freq(cache, 0, ULONG_MAX);
+	set_dropping(cache, false);
+}
+
+/**
+ * xbzrle_cache_drop() - forget units, of a region that is gone
+ * @cache: the cache
+ * @first: lowest key
+ * @last: highest key
+ *
+ * Context: may sleep; session's lock. Nobody offers these units any more.
  */
 void xbzrle_cache_drop(struct xbzrle_cache *cache, unsigned long first,
 		       unsigned long last)
 {
-	struct xbzrle_base *base;
-	unsigned long key;
-	u8 *leaf;
-
-	xa_for_each_range(&cache->entries, key, base, first, last) {
-		xa_erase(&cache->entries, key);
-		if (xa_is_value(base)) {
-			cache->sitting_out--;
-			continue;
-		}
-		put_page(base->page);
-		base_free(cache, base);
-		cond_resched();
-	}
-
-	/* Arrays of which every unit is dropped. */
-	if (last - first < XBZRLE_CACHE_FREQ_LEAF - 1)
-		return;
-	xa_for_each_range(&cache->freq, key, leaf,
-			  DIV_ROUND_UP(first, XBZRLE_CACHE_FREQ_LEAF),
-			  (last - XBZRLE_CACHE_FREQ_LEAF + 1) /
-			  XBZRLE_CACHE_FREQ_LEAF) {
-		xa_erase(&cache->freq, key);
-		kfree(leaf);
-	}
+	drop_entries(cache, first, last);
+	xbzrle_cache_release_all(cache, first, last);
+	drop_freq(cache, first, last);
 }

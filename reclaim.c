@@ -4,8 +4,9 @@
  * that a base is good for. So they are a cache as any other: the kernel may
  * have them when it needs memory for something else.
  *
- * Whoever allocates may come here, also somebody who holds an owner's lock or
- * adds a cache. So who comes here only tries for locks.
+ * Whoever allocates may come here, also somebody who adds a cache. So who comes
+ * here only tries for the list's lock. Nobody allocates under a cache's in a way
+ * that leads here.
  */
 #include <linux/mm.h>
 #include <linux/shrinker.h>
@@ -14,7 +15,7 @@
 #include <xbzrle/page_cache.h>
 #include <xbzrle/reclaim.h>
 
-/* Nothing is allocated under it, and an owner's lock is only tried for. */
+/* Nothing is allocated under it. */
 static DEFINE_MUTEX(caches_lock);
 static LIST_HEAD(caches);
 static struct shrinker *shrinker;
@@ -42,11 +43,8 @@ static unsigned long reclaim_scan(struct shrinker *unused,
 	if (!mutex_trylock(&caches_lock))
 		return SHRINK_STOP;
 	list_for_each_entry(reclaim, &caches, link) {
-		if (!mutex_trylock(reclaim->lock))
-			continue;
 		freed += xbzrle_cache_shrink(reclaim->cache,
 					     sc->nr_to_scan - freed);
-		mutex_unlock(reclaim->lock);
 		if (freed == sc->nr_to_scan)
 			break;
 	}
@@ -87,15 +85,13 @@ void xbzrle_reclaim_exit(void)
  * xbzrle_reclaim_add() - let the kernel take bases from a cache
  * @reclaim: what is to be set up; stays where it is
  * @cache: the cache
- * @lock: its owner's lock, not held by the caller
  *
  * Context: may sleep.
  */
 void xbzrle_reclaim_add(struct xbzrle_reclaim *reclaim,
-			struct xbzrle_cache *cache, struct mutex *lock)
+			struct xbzrle_cache *cache)
 {
 	reclaim->cache = cache;
-	reclaim->lock = lock;
 	mutex_lock(&caches_lock);
 	list_add_tail(&reclaim->link, &caches);
 	mutex_unlock(&caches_lock);
@@ -105,7 +101,7 @@ void xbzrle_reclaim_add(struct xbzrle_reclaim *reclaim,
  * xbzrle_reclaim_remove() - undo xbzrle_reclaim_add()
  * @reclaim: what was added; its cache is nobody's but the caller's afterwards
  *
- * Context: may sleep; the owner's lock is not held.
+ * Context: may sleep.
  */
 void xbzrle_reclaim_remove(struct xbzrle_reclaim *reclaim)
 {

@@ -35,6 +35,8 @@ int xbzrle_region_init(struct xbzrle_region *region,
 	int ret;
 
 	region->ops = ops;
+	region->capture = XBZRLE_CAPTURE_COPY;
+	init_rwsem(&region->keeper_lock);
 	region->nr_units = length / XBZRLE_UNIT_SIZE;
 	region->name_len = name_len;
 	memcpy(region->name, name, name_len);
@@ -71,6 +73,102 @@ void xbzrle_region_destroy(struct xbzrle_region *region)
 	kvfree(region->sent);
 	xbzrle_dirty_destroy(&region->pending);
 	xbzrle_dirty_destroy(&region->dirty);
+}
+
+/**
+ * xbzrle_region_attach() - say where pre-images go
+ * @region: the region
+ * @keeper: where; NULL for nowhere, and then no longer used afterwards
+ *
+ * Context: may sleep; session's lock, or nobody knows the region yet.
+ */
+void xbzrle_region_attach(struct xbzrle_region *region,
+			  struct xbzrle_keeper *keeper)
+{
+	down_write(&region->keeper_lock);
+	WRITE_ONCE(region->keeper, keeper);
+	up_write(&region->keeper_lock);
+}
+
+/**
+ * xbzrle_region_settle_writes() - wait for faults that keep pre-images
+ * @region: the region
+ *
+ * Whatever the caller changed before, @region->moment or the dirty set, those
+ * that have not seen it are over.
+ *
+ * Context: may sleep.
+ */
+void xbzrle_region_settle_writes(struct xbzrle_region *region)
+{
+	down_write(&region->keeper_lock);
+	up_write(&region->keeper_lock);
+}
+
+/**
+ * xbzrle_region_write() - a unit is about to be written
+ * @region: the region, of a tracker that sees every write begin
+ * @unit: the unit
+ * @page: its page, which nobody can write and no harvest can pass before the
+ *	call has returned; NULL for a hole, in a round of a moment
+ *
+ * Puts the unit in the dirty set, and has its content kept if this is the first
+ * write since a harvest. The content is then what was sent last, or, if the
+ * unit is pending, what the round is to have of it. In a round that is not of a
+ * moment a later content does as well, so nothing is kept then.
+ *
+ * Adding the unit comes first. A harvest adds to the pending set before it
+ * removes from the dirty one: whoever finds a unit dirty before it is pending,
+ * and still in neither set, is seen by that harvest.
+ *
+ * Context: may sleep; the page's lock.
+ */
+void xbzrle_region_write(struct xbzrle_region *region, unsigned long unit,
+			 struct page *page)
+{
+	bool moment = false;
+
+	if (!READ_ONCE(region->keeper)) {
+		xbzrle_dirty_add(&region->dirty, unit);
+		return;
+	}
+
+	down_read(&region->keeper_lock);
+	if (xbzrle_dirty_test_and_add(&region->dirty, unit) || !region->keeper)
+		goto unlock;
+	if (xbzrle_dirty_test(&region->pending, unit)) {
+		moment = READ_ONCE(region->moment);
+		if (!moment)
+			goto unlock;
+	} else if (!test_bit(unit, region->sent) ||
+		   atomic_read(&region->punching)) {
+		goto unlock;
+	}
+	region->keeper->keep(region->keeper, region, unit, page, moment);
+unlock:
+	up_read(&region->keeper_lock);
+}
+
+/**
+ * xbzrle_region_begin_moment() - the next harvest is for a round of a moment
+ * @region: the region, of which no round is being read
+ *
+ * What an interrupted harvest left pending may be being written by a fault that
+ * did not keep it, so it is harvested again.
+ *
+ * Context: may sleep; session's lock.
+ */
+void xbzrle_region_begin_moment(struct xbzrle_region *region)
+{
+	unsigned long first = 0, nr;
+
+	WRITE_ONCE(region->moment, true);
+	while ((nr = xbzrle_dirty_next(&region->pending, &first, ULONG_MAX))) {
+		xbzrle_dirty_add_range(&region->dirty, first, nr);
+		xbzrle_dirty_remove(&region->pending, first, nr);
+		first += nr;
+	}
+	region->nr_pending = 0;
 }
 
 /**

@@ -40,8 +40,7 @@ struct xbzrle_session *xbzrle_session_open(void)
 		kvfree(session);
 		return ERR_PTR(ret);
 	}
-	xbzrle_reclaim_add(&session->reclaim, &session->stream.cache,
-			   &session->lock);
+	xbzrle_reclaim_add(&session->reclaim, &session->stream.cache);
 	return session;
 }
 
@@ -89,8 +88,10 @@ void xbzrle_session_close(struct xbzrle_session *session)
 	unsigned long id;
 
 	xbzrle_reclaim_remove(&session->reclaim);
-	xa_for_each(&session->regions, id, region)
+	xa_for_each(&session->regions, id, region) {
+		xbzrle_region_attach(region, NULL);
 		region->ops->release(region);
+	}
 	xa_destroy(&session->regions);
 	free_names(session);
 	xbzrle_stream_destroy(&session->stream);
@@ -136,7 +137,9 @@ int xbzrle_session_get_info(struct xbzrle_cmd *cmd)
 	info->abi_version = XBZRLE_ABI_VERSION;
 	info->unit_size = XBZRLE_UNIT_SIZE;
 	info->features = XBZRLE_FEATURE_TRACKER_OWNED |
-			 XBZRLE_FEATURE_CAPTURE_COPY;
+			 XBZRLE_FEATURE_CAPTURE_COPY |
+			 XBZRLE_FEATURE_CAPTURE_PREIMAGE |
+			 XBZRLE_FEATURE_POINT_IN_TIME;
 	if (XBZRLE_HAVE_TRACKER_PTE)
 		info->features |= XBZRLE_FEATURE_TRACKER_PTE;
 	if (XBZRLE_HAVE_TRACKER_EXTERNAL)
@@ -244,8 +247,10 @@ static int create_locked(struct xbzrle_cmd *cmd, const char *name)
 		ret = create->fd;
 		goto release_id;
 	}
+	if (create->capture == XBZRLE_CAPTURE_AUTO)
+		create->capture = XBZRLE_CAPTURE_PREIMAGE;
 	file = xbzrle_owned_create(name, create->name_len, create->length,
-				   &region);
+				   create->capture, &region);
 	if (IS_ERR(file)) {
 		ret = PTR_ERR(file);
 		goto put_fd;
@@ -257,6 +262,8 @@ static int create_locked(struct xbzrle_cmd *cmd, const char *name)
 	/* One reference for the file table, one for the session. */
 	get_file(file);
 	publish_region(session, create->region_id, region);
+	if (region->capture == XBZRLE_CAPTURE_PREIMAGE)
+		xbzrle_region_attach(region, &session->stream.capture.keeper);
 	fd_install(create->fd, file);
 	return 0;
 
@@ -283,7 +290,7 @@ int xbzrle_session_create(struct xbzrle_cmd *cmd)
 	char name[XBZRLE_NAME_MAX];
 	int ret;
 
-	if (create->flags || create->reserved)
+	if (create->flags || create->capture > XBZRLE_CAPTURE_PREIMAGE)
 		return -EINVAL;
 	ret = check_length(create->length);
 	if (ret)
@@ -341,11 +348,18 @@ static struct mm_struct *get_target_mm(pid_t nr)
 	return ret ? ERR_PTR(ret) : mm;
 }
 
-/* AUTO is the tracker that sees by itself, which the external one does not. */
+/*
+ * AUTO is the tracker that sees by itself, which the external one does not.
+ * None of them sees a write begin, as pre-images need it.
+ */
 static struct xbzrle_region *make_region(const struct xbzrle_register *reg,
 					 struct xbzrle_range *range,
 					 const char *name)
 {
+	if (reg->capture == XBZRLE_CAPTURE_PREIMAGE) {
+		range->error_addr = range->addr;
+		return ERR_PTR(-EOPNOTSUPP);
+	}
 	if (reg->tracker == XBZRLE_TRACKER_EXTERNAL)
 		return xbzrle_external_register(range, name, reg->name_len);
 	return xbzrle_pte_register(range, reg->tracker == XBZRLE_TRACKER_PTE,
@@ -375,7 +389,7 @@ static int register_locked(struct xbzrle_cmd *cmd, struct mm_struct *mm,
 		goto release_id;
 	}
 	reg->tracker = region->ops->tracker;
-	reg->capture = XBZRLE_CAPTURE_COPY;
+	reg->capture = region->capture;
 	ret = respond(cmd);
 	if (ret)
 		goto release_region;
@@ -411,7 +425,7 @@ int xbzrle_session_register(struct xbzrle_cmd *cmd)
 	int ret;
 
 	if (reg->flags || reg->reserved || reg->pid < 0 ||
-	    reg->capture > XBZRLE_CAPTURE_COPY ||
+	    reg->capture > XBZRLE_CAPTURE_PREIMAGE ||
 	    reg->tracker > XBZRLE_TRACKER_EXTERNAL ||
 	    reg->tracker == XBZRLE_TRACKER_OWNED)
 		return -EINVAL;
@@ -464,6 +478,7 @@ int xbzrle_session_unregister(struct xbzrle_cmd *cmd)
 	if (!ret) {
 		xa_erase(&session->regions, unreg->region_id);
 		session->nr_regions--;
+		xbzrle_region_attach(region, NULL);
 		xbzrle_stream_forget(&session->stream, region);
 		region->ops->release(region);
 	}
@@ -499,7 +514,7 @@ int xbzrle_session_set_cache(struct xbzrle_cmd *cmd)
 	return ret;
 }
 
-static int harvest_all(struct xbzrle_session *session, bool full)
+static int harvest_all(struct xbzrle_session *session, bool full, bool moment)
 {
 	struct xbzrle_region *region;
 	unsigned long id;
@@ -507,6 +522,8 @@ static int harvest_all(struct xbzrle_session *session, bool full)
 
 	xa_for_each(&session->regions, id, region) {
 		region->all_due = full || !region->announced;
+		if (moment)
+			xbzrle_region_begin_moment(region);
 		ret = xbzrle_region_harvest(region);
 		if (ret)
 			return ret;
@@ -548,6 +565,7 @@ static int sync_locked(struct xbzrle_cmd *cmd)
 	struct xbzrle_stream *stream = &session->stream;
 	struct xbzrle_sync *sync = cmd->cmd;
 	bool full = sync->flags & XBZRLE_SYNC_FULL;
+	bool moment = sync->flags & XBZRLE_SYNC_POINT_IN_TIME;
 	int ret;
 
 	lockdep_assert_held(&session->lock);
@@ -560,15 +578,20 @@ static int sync_locked(struct xbzrle_cmd *cmd)
 	if (!session->nr_regions)
 		return -EINVAL;
 
-	ret = harvest_all(session, full);
+	ret = harvest_all(session, full, moment);
+	if (!ret && moment)
+		ret = xbzrle_stream_hold_moment(stream, full);
 	if (ret) {
+		xbzrle_stream_end_moment(stream);
 		find_ended(session, sync);
 		return respond_error(cmd, ret);
 	}
 	if (full || setup_is_due(session)) {
 		ret = xbzrle_stream_prepare_setup(stream);
-		if (ret)
+		if (ret) {
+			xbzrle_stream_end_moment(stream);
 			return ret;
+		}
 	}
 
 	xbzrle_stream_estimate(stream, full, sync);
@@ -579,6 +602,7 @@ static int sync_locked(struct xbzrle_cmd *cmd)
 	 */
 	ret = respond(cmd);
 	if (ret) {
+		xbzrle_stream_end_moment(stream);
 		xbzrle_stream_drop_setup(stream);
 		return ret;
 	}
@@ -586,7 +610,7 @@ static int sync_locked(struct xbzrle_cmd *cmd)
 		free_names(session);
 	session->round++;
 	session->finished = sync->flags & XBZRLE_SYNC_FINAL;
-	xbzrle_stream_start(stream, full, session->finished);
+	xbzrle_stream_start(stream, full, session->finished, moment);
 	return 0;
 }
 
@@ -596,8 +620,9 @@ static int sync_locked(struct xbzrle_cmd *cmd)
  *
  * Context: may sleep.
  * Return: 0, -EINVAL without a region, -EBUSY when a round is being read or a
- * FINAL one was, -EINTR, -ENOMEM, or the reason a region ended: -EFAULT,
- * -EOPNOTSUPP, -ESRCH.
+ * FINAL one was, -EINTR, -ENOMEM, -ENOSPC when the copies for a POINT_IN_TIME
+ * round exceed the budget, or the reason a region ended: -EFAULT, -EOPNOTSUPP,
+ * -ESRCH.
  */
 int xbzrle_session_sync(struct xbzrle_cmd *cmd)
 {
@@ -605,7 +630,8 @@ int xbzrle_session_sync(struct xbzrle_cmd *cmd)
 	struct xbzrle_sync *sync = cmd->cmd;
 	int ret;
 
-	if (sync->flags & ~(XBZRLE_SYNC_FINAL | XBZRLE_SYNC_FULL) ||
+	if (sync->flags & ~(XBZRLE_SYNC_FINAL | XBZRLE_SYNC_FULL |
+			    XBZRLE_SYNC_POINT_IN_TIME) ||
 	    sync->reserved)
 		return -EINVAL;
 	ret = lock_session(session);
@@ -615,6 +641,26 @@ int xbzrle_session_sync(struct xbzrle_cmd *cmd)
 	mutex_unlock(&session->lock);
 	if (!ret)
 		wake_up_interruptible(&session->watch.wait);
+	return ret;
+}
+
+/*
+ * Somebody who is not seen by the tracker wrote there. A pre-image that was
+ * kept since may have been later than that, and none is right for a round of a
+ * moment any more.
+ */
+static int mark_region(struct xbzrle_session *session,
+		       struct xbzrle_region *region,
+		       const struct xbzrle_mark_dirty *mark)
+{
+	int ret = xbzrle_region_mark(region, mark->first_unit, mark->nr_units,
+				     u64_to_user_ptr(mark->bitmap));
+
+	if (region->capture == XBZRLE_CAPTURE_PREIMAGE) {
+		xbzrle_region_settle_writes(region);
+		xbzrle_stream_distrust(&session->stream, region,
+				       mark->first_unit, mark->nr_units);
+	}
 	return ret;
 }
 
@@ -643,9 +689,7 @@ int xbzrle_session_mark_dirty(struct xbzrle_cmd *cmd)
 	    mark->nr_units > region->nr_units - mark->first_unit)
 		ret = -EINVAL;
 	else
-		ret = xbzrle_region_mark(region, mark->first_unit,
-					 mark->nr_units,
-					 u64_to_user_ptr(mark->bitmap));
+		ret = mark_region(session, region, mark);
 	mutex_unlock(&session->lock);
 	return ret;
 }
@@ -671,10 +715,15 @@ static void fill_stats(struct xbzrle_session *session,
 			div64_u64(stats->pages * XBZRLE_UNIT_SIZE * 1000,
 				  stats->bytes);
 	stats->cache_bytes = (u64)stream->cache.capacity << PAGE_SHIFT;
-	stats->cache_used = (u64)stream->cache.used << PAGE_SHIFT;
+	stats->cache_used = ((u64)stream->cache.used + stream->cache.held) <<
+			    PAGE_SHIFT;
 	stats->cache_evicted = stream->cache.evicted;
 	stats->cache_reclaimed = stream->cache.reclaimed;
 	stats->cache_refused = stream->cache.refused;
+	stats->preimages = atomic_long_read(&stream->capture.nr_preimages);
+	stats->moments = atomic_long_read(&stream->capture.nr_moments);
+	stats->still_pages = stream->capture.nr_still;
+	stats->copied_pages = stream->capture.nr_copied;
 	xa_for_each(&session->regions, id, region)
 		stats->pending_pages += count_pending(session, region);
 	stats->round_left = stream->active;

@@ -41,6 +41,7 @@ int xbzrle_stream_init(struct xbzrle_stream *stream, struct xarray *regions)
 	stream->whole_bytes = (XBZRLE_WIRE_HEADER + XBZRLE_UNIT_SIZE) <<
 			      AVERAGE_SHIFT;
 	xbzrle_cache_init(&stream->cache);
+	xbzrle_capture_init(&stream->capture, &stream->cache);
 	return 0;
 }
 
@@ -167,9 +168,49 @@ void xbzrle_stream_estimate(struct xbzrle_stream *stream, bool full,
 				AVERAGE_SHIFT);
 }
 
-static void drop_bases(struct xbzrle_stream *stream)
+/**
+ * xbzrle_stream_hold_moment() - keep what a round of a moment cannot get later
+ * @stream: the stream, not active; the regions were harvested for such a round
+ * @full: it is to be a FULL one
+ *
+ * Context: may sleep; session's lock.
+ * Return: 0, -ENOSPC over the budget, -ENOMEM, -EINTR, or the reason a region
+ * ended. With an error xbzrle_stream_end_moment() is due.
+ */
+int xbzrle_stream_hold_moment(struct xbzrle_stream *stream, bool full)
 {
-	xbzrle_cache_drop(&stream->cache, 0, ULONG_MAX);
+	struct xbzrle_region *region;
+	unsigned long id;
+	int ret;
+
+	xa_for_each(stream->regions, id, region) {
+		if (full)
+			xbzrle_region_find_full(region);
+		ret = xbzrle_capture_moment(&stream->capture, region);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/**
+ * xbzrle_stream_end_moment() - what changes from now on need not be kept
+ * @stream: the stream; its round is over, or becomes an ordinary one
+ *
+ * Context: may sleep; session's lock.
+ */
+void xbzrle_stream_end_moment(struct xbzrle_stream *stream)
+{
+	struct xbzrle_region *region;
+	unsigned long id;
+
+	stream->moment = false;
+	xa_for_each(stream->regions, id, region)
+		WRITE_ONCE(region->moment, false);
+	xa_for_each(stream->regions, id, region)
+		xbzrle_region_settle_writes(region);
+	xbzrle_cache_release_all(&stream->cache, 0, ULONG_MAX);
+	stream->capture.torn = false;
 }
 
 /**
@@ -177,16 +218,18 @@ static void drop_bases(struct xbzrle_stream *stream)
  * @stream: the stream, not active
  * @full: and everything that was ever sent, to a receiver that has nothing
  * @final: the last round; bases need not be kept
+ * @moment: a round of a moment, for which all was held
  *
  * Context: may sleep; session's lock.
  */
-void xbzrle_stream_start(struct xbzrle_stream *stream, bool full, bool final)
+void xbzrle_stream_start(struct xbzrle_stream *stream, bool full, bool final,
+			 bool moment)
 {
 	struct xbzrle_region *region;
 	unsigned long id;
 
 	if (full)
-		drop_bases(stream);
+		xbzrle_cache_drop_bases(&stream->cache);
 	xa_for_each(stream->regions, id, region) {
 		if (full)
 			xbzrle_region_find_full(region);
@@ -196,6 +239,9 @@ void xbzrle_stream_start(struct xbzrle_stream *stream, bool full, bool final)
 		stream->stats.pinned_pages += region->nr_held;
 	}
 	stream->final = final;
+	stream->full = full;
+	stream->moment = moment;
+	WRITE_ONCE(stream->capture.bases, !final);
 	stream->eos_due = true;
 	stream->round_region = NULL;
 	stream->cursor_region = 0;
@@ -287,73 +333,81 @@ static ssize_t push_delta(struct xbzrle_stream *stream,
 	return len;
 }
 
-/*
- * Encode a captured page against its base. Whatever was sent becomes the base
- * in its place; the page that is free afterwards is returned.
- */
-static struct page *encode_based(struct xbzrle_stream *stream,
-				 struct xbzrle_region *region,
-				 unsigned long unit, struct xbzrle_base *base,
-				 struct page *page)
+/* Encode a captured page against its base; whether the delta overflowed. */
+static bool encode_based(struct xbzrle_stream *stream,
+			 struct xbzrle_region *region, unsigned long unit,
+			 const struct xbzrle_base *base, const void *content)
 {
-	void *content = kmap_local_page(page);
 	void *old = kmap_local_page(base->page);
 	ssize_t len;
 
 	len = push_delta(stream, region, unit, old, content);
+	kunmap_local(old);
 	if (len < 0) {
 		push_page(stream, region, unit, content);
 		stream->stats.overflow++;
 	} else if (!len) {
 		stream->stats.unchanged_pages++;
 	}
-	kunmap_local(old);
-	kunmap_local(content);
-
 	average(&stream->based_bytes,
 		len < 0 ? XBZRLE_WIRE_HEADER + XBZRLE_UNIT_SIZE : len);
-	if (stream->final || !len)
-		return page;
-	if (len < 0)
-		return xbzrle_cache_overflow(&stream->cache, base, page);
-	return xbzrle_cache_replace(base, page);
+	return len < 0;
 }
 
-/* Send a captured page whole, and offer it as a base. */
-static struct page *encode_whole(struct xbzrle_stream *stream,
-				 struct xbzrle_region *region,
-				 unsigned long unit, bool sits_out,
-				 struct page *page)
+/* Send a captured page whole. */
+static void encode_whole(struct xbzrle_stream *stream,
+			 struct xbzrle_region *region, unsigned long unit,
+			 bool sits_out, const void *content)
 {
-	void *content = kmap_local_page(page);
-
 	push_page(stream, region, unit, content);
-	kunmap_local(content);
-
 	average(&stream->whole_bytes, XBZRLE_WIRE_HEADER + XBZRLE_UNIT_SIZE);
 	if (sits_out)
 		stream->stats.skipped_pages++;
 	else if (stream->stats.rounds > 1)
 		stream->stats.cache_miss++;
-	if (stream->final || sits_out)
-		return page;
-	return xbzrle_cache_admit(&stream->cache,
-				  xbzrle_cache_key(region->id, unit), page);
 }
 
+/* Whether the delta against @base, which may be NULL, overflowed. */
+static bool encode_content(struct xbzrle_stream *stream,
+			   struct xbzrle_region *region, unsigned long unit,
+			   const struct xbzrle_base *base, bool sits_out,
+			   const void *content, bool zero)
+{
+	if (zero && !test_bit(unit, region->sent)) {
+		stream->stats.unchanged_pages++;
+		return false;
+	}
+	if (zero) {
+		push_zero(stream, region, unit);
+		average(base ? &stream->based_bytes : &stream->whole_bytes,
+			XBZRLE_WIRE_HEADER + 1);
+		return false;
+	}
+	if (base)
+		return encode_based(stream, region, unit, base, content);
+	encode_whole(stream, region, unit, sits_out, content);
+	return false;
+}
+
+/*
+ * What was sent becomes the unit's base. A page that was still has none until
+ * it is about to change. @captured is left with a page that is free.
+ */
 static void encode_unit(struct xbzrle_stream *stream,
 			struct xbzrle_region *region, unsigned long unit,
-			struct page *page)
+			struct xbzrle_captured *captured)
 {
 	unsigned long key = xbzrle_cache_key(region->id, unit);
+	bool keep = !captured->still && !stream->final;
 	u8 *start = buf_tail(stream);
 	struct xbzrle_base *base;
-	bool sits_out, zero, based;
+	bool sits_out, zero, overflow;
+	struct page *old;
 	void *content;
 
-	if (!page) {
+	if (!captured->page) {
 		/* A hole. The receiver has zeros until told otherwise. */
-		xbzrle_cache_drop(&stream->cache, key, key);
+		xbzrle_cache_drop_base(&stream->cache, key);
 		if (test_bit(unit, region->sent))
 			push_zero(stream, region, unit);
 		else
@@ -361,27 +415,31 @@ static void encode_unit(struct xbzrle_stream *stream,
 		return;
 	}
 
+	/* A fault that began before the round may have kept one since. */
+	if (stream->full)
+		xbzrle_cache_drop_base(&stream->cache, key);
 	base = xbzrle_cache_find(&stream->cache, key, &sits_out);
-	based = base;
-	content = kmap_local_page(page);
+	content = kmap_local_page(captured->page);
 	zero = !memchr_inv(content, 0, XBZRLE_UNIT_SIZE);
+	overflow = encode_content(stream, region, unit, base, sits_out,
+				  content, zero);
 	kunmap_local(content);
+	trace_xbzrle_encode(region->id, unit, base, buf_tail(stream) - start);
 
-	if (zero && !test_bit(unit, region->sent)) {
-		stream->stats.unchanged_pages++;
-	} else if (zero) {
-		push_zero(stream, region, unit);
-		average(base ? &stream->based_bytes : &stream->whole_bytes,
-			XBZRLE_WIRE_HEADER + 1);
-		if (base && !stream->final)
-			page = xbzrle_cache_replace(base, page);
-	} else if (base) {
-		page = encode_based(stream, region, unit, base, page);
-	} else {
-		page = encode_whole(stream, region, unit, sits_out, page);
+	if (base) {
+		old = xbzrle_cache_settle(&stream->cache, base,
+					  keep ? captured->page : NULL,
+					  overflow);
+		if (keep)
+			captured->page = old;
+		else
+			put_page(old);
+	} else if (keep && !zero && !sits_out) {
+		captured->page = xbzrle_cache_admit(&stream->cache, key,
+						    captured->page, true);
+	} else if (!zero && !sits_out) {
+		xbzrle_cache_count(&stream->cache, key);
 	}
-	xbzrle_capture_spare(&stream->capture, page);
-	trace_xbzrle_encode(region->id, unit, based, buf_tail(stream) - start);
 }
 
 /* The next pending unit at or behind the cursor; units in its run, or 0. */
@@ -429,9 +487,9 @@ static int get_spare(struct xbzrle_stream *stream)
 /* Encode until @want bytes are there, the buffer is full, or the round ends. */
 static int buf_fill(struct xbzrle_stream *stream, size_t want)
 {
+	struct xbzrle_captured captured;
 	struct xbzrle_region *region;
 	unsigned long unit, nr;
-	struct page *page;
 	int ret = 0;
 
 	stream->read = 0;
@@ -449,18 +507,25 @@ static int buf_fill(struct xbzrle_stream *stream, size_t want)
 			break;
 		}
 
+		/* Told at once, or when what is encoded was handed out. */
+		if (stream->moment && READ_ONCE(stream->capture.torn)) {
+			ret = -ENOSPC;
+			break;
+		}
 		ret = get_spare(stream);
 		if (ret)
 			break;
 		unit = stream->cursor_unit;
 		ret = xbzrle_capture_unit(&stream->capture, region, unit, nr,
-					  &page);
+					  &captured);
 		if (ret)
 			break;
-		encode_unit(stream, region, unit, page);
+		encode_unit(stream, region, unit, &captured);
+		/* Before a writer goes on, who would see it pending still. */
 		xbzrle_dirty_remove(&region->pending, unit, 1);
 		region->nr_pending--;
 		stream->cursor_unit++;
+		xbzrle_capture_done(&stream->capture, region, &captured);
 
 		if (fatal_signal_pending(current)) {
 			ret = -EINTR;
@@ -529,10 +594,12 @@ static ssize_t read_records(struct xbzrle_stream *stream, struct iov_iter *to,
 			return total ?: -EFAULT;
 	}
 	if (!stream->eos_due && stream->next_record == stream->nr_records) {
+		if (stream->moment)
+			xbzrle_stream_end_moment(stream);
 		WRITE_ONCE(stream->active, false);
 		/* Nothing but a FULL round can follow, and it has no use for them. */
 		if (stream->final)
-			drop_bases(stream);
+			xbzrle_cache_drop_bases(&stream->cache);
 	}
 	return total;
 }
@@ -547,7 +614,8 @@ static ssize_t read_records(struct xbzrle_stream *stream, struct iov_iter *to,
  *
  * Context: may sleep; session's lock.
  * Return: bytes, 0 at the end of the round, -EFAULT when nothing could be
- * copied, -EINTR, -ENOMEM, or the reason a region ended.
+ * copied, -EINTR, -ENOMEM, -ENOSPC, once, when the round is not of one moment
+ * any more, or the reason a region ended.
  */
 ssize_t xbzrle_stream_read(struct xbzrle_stream *stream, struct iov_iter *to)
 {
@@ -561,7 +629,46 @@ ssize_t xbzrle_stream_read(struct xbzrle_stream *stream, struct iov_iter *to)
 			return setup;
 	}
 	records = read_records(stream, to, !setup);
-	return records < 0 ? setup ?: records : setup + records;
+	if (records >= 0)
+		return setup + records;
+	if (setup)
+		return setup;
+	if (stream->moment && stream->capture.torn) {
+		/* Said once; it goes on as an ordinary round. */
+		xbzrle_stream_end_moment(stream);
+		stream->stats.torn_rounds++;
+		records = -ENOSPC;
+	}
+	return records;
+}
+
+/**
+ * xbzrle_stream_distrust() - units that are dirty may have been written unseen
+ * @stream: the stream
+ * @region: whose
+ * @first: index of the first unit
+ * @nr: how many
+ *
+ * Their bases may be other than what was sent, and what is kept of them for a
+ * round of a moment may be later than that.
+ *
+ * Context: may sleep; session's lock.
+ */
+void xbzrle_stream_distrust(struct xbzrle_stream *stream,
+			    const struct xbzrle_region *region,
+			    unsigned long first, unsigned long nr)
+{
+	unsigned long key = xbzrle_cache_key(region->id, first), index;
+	void *entry;
+
+	if (stream->moment)
+		WRITE_ONCE(stream->capture.torn, true);
+	xa_for_each_range(&stream->cache.entries, index, entry, key,
+			  key + nr - 1) {
+		if (xbzrle_dirty_test(&region->dirty, first + index - key))
+			xbzrle_cache_drop_base(&stream->cache, index);
+		cond_resched();
+	}
 }
 
 /**

@@ -13,6 +13,10 @@
  * PTE in place by then; one that comes later adds the unit again. The lock also
  * keeps migration away, which hides a writable PTE and puts it back as it was,
  * and it keeps writers from making PTEs dirty faster than they are cleaned.
+ *
+ * For the same reason a page whose unit is not in the dirty set cannot change
+ * while its folio is locked: ->page_mkwrite has its content kept before the
+ * first write, and a round can be encoded from the page itself.
  */
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
@@ -110,7 +114,7 @@ static vm_fault_t owned_vm_page_mkwrite(struct vm_fault *vmf)
 		folio_unlock(folio);
 		return VM_FAULT_NOPAGE;
 	}
-	xbzrle_dirty_add(&owned->region.dirty, vmf->pgoff);
+	xbzrle_region_write(&owned->region, vmf->pgoff, vmf->page);
 	return VM_FAULT_LOCKED;
 }
 
@@ -135,6 +139,38 @@ static int owned_file_mmap(struct file *file, struct vm_area_struct *vma)
 	return 0;
 }
 
+/* What a round of a moment has still to send is kept before it goes. */
+static int owned_keep_range(struct xbzrle_owned *owned, unsigned long first,
+			    unsigned long nr)
+{
+	struct address_space *mapping = owned->shmem->f_mapping;
+	unsigned long end = first + nr;
+	struct folio *folio;
+	struct page *page;
+
+	while (READ_ONCE(owned->region.moment) &&
+	       xbzrle_dirty_next(&owned->region.pending, &first, 1) &&
+	       first < end) {
+		page = xbzrle_file_page_get(mapping, first);
+		if (IS_ERR(page))
+			return PTR_ERR(page);
+		if (page) {
+			folio = page_folio(page);
+			folio_lock(folio);
+			if (folio->mapping == mapping)
+				xbzrle_region_write(&owned->region, first,
+						    page);
+			folio_unlock(folio);
+			folio_put(folio);
+		} else {
+			xbzrle_region_write(&owned->region, first, NULL);
+		}
+		first++;
+		cond_resched();
+	}
+	return 0;
+}
+
 /*
  * Punch a hole, as a balloon or MADV_REMOVE does. The dirty set learns of it
  * afterwards: a harvest in between sees the old content, and the next one sees
@@ -145,6 +181,7 @@ static long owned_file_fallocate(struct file *file, int mode, loff_t offset,
 {
 	struct xbzrle_owned *owned = file->private_data;
 	loff_t size = (loff_t)owned->region.nr_units << PAGE_SHIFT;
+	int ret;
 
 	if (mode != (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE))
 		return -EOPNOTSUPP;
@@ -154,12 +191,19 @@ static long owned_file_fallocate(struct file *file, int mode, loff_t offset,
 		return 0;
 	len = min(len, size - offset);
 
-	unmap_mapping_range(owned->shmem->f_mapping, offset, len, 0);
-	shmem_truncate_range(file_inode(owned->shmem), offset,
-			     offset + len - 1);
-	xbzrle_dirty_add_range(&owned->region.dirty, offset >> PAGE_SHIFT,
-			       len >> PAGE_SHIFT);
-	return 0;
+	atomic_inc(&owned->region.punching);
+	smp_mb__after_atomic();
+	ret = owned_keep_range(owned, offset >> PAGE_SHIFT, len >> PAGE_SHIFT);
+	if (!ret) {
+		unmap_mapping_range(owned->shmem->f_mapping, offset, len, 0);
+		shmem_truncate_range(file_inode(owned->shmem), offset,
+				     offset + len - 1);
+		xbzrle_dirty_add_range(&owned->region.dirty,
+				       offset >> PAGE_SHIFT, len >> PAGE_SHIFT);
+	}
+	smp_mb__before_atomic();
+	atomic_dec(&owned->region.punching);
+	return ret;
 }
 
 static int owned_file_release(struct inode *inode, struct file *file)
@@ -271,6 +315,8 @@ static void owned_harvest_run(struct xbzrle_owned *owned, unsigned long first,
 	struct folio *folio;
 	unsigned long i;
 
+	/* In this order, for xbzrle_region_write(). */
+	xbzrle_region_found(region, first, nr);
 	xbzrle_dirty_remove(&region->dirty, first, nr);
 	for (i = 0; i < nr; i++) {
 		folio = i ? owned->run[i - 1] : NULL;
@@ -296,7 +342,6 @@ static void owned_harvest_run(struct xbzrle_owned *owned, unsigned long first,
 			folio_put(folio);
 		}
 	}
-	xbzrle_region_found(region, first, nr);
 }
 
 static int owned_harvest(struct xbzrle_region *region)
@@ -330,6 +375,26 @@ static long owned_get(struct xbzrle_region *region, unsigned long unit,
 	return nr;
 }
 
+static bool owned_still(struct xbzrle_region *region, unsigned long unit,
+			struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	if (region->capture != XBZRLE_CAPTURE_PREIMAGE)
+		return false;
+	folio_lock(folio);
+	if (folio->mapping == to_owned(region)->shmem->f_mapping &&
+	    !xbzrle_dirty_test(&region->dirty, unit))
+		return true;
+	folio_unlock(folio);
+	return false;
+}
+
+static void owned_loose(struct page *page)
+{
+	folio_unlock(page_folio(page));
+}
+
 static int owned_check(struct xbzrle_region *region, u64 *addr)
 {
 	return 0;
@@ -345,6 +410,8 @@ static const struct xbzrle_tracker_ops owned_ops = {
 	.tracker	= XBZRLE_TRACKER_OWNED,
 	.harvest	= owned_harvest,
 	.get		= owned_get,
+	.still		= owned_still,
+	.loose		= owned_loose,
 	.check		= owned_check,
 	.release	= owned_release,
 };
@@ -354,6 +421,7 @@ static const struct xbzrle_tracker_ops owned_ops = {
  * @name: its name in the stream
  * @name_len: bytes in @name
  * @length: bytes, a multiple of PAGE_SIZE
+ * @capture: PREIMAGE or COPY
  * @region: out: the region, which lives as long as its file; its release
  *	operation gives up one reference on that
  *
@@ -362,7 +430,7 @@ static const struct xbzrle_tracker_ops owned_ops = {
  * -ENFILE.
  */
 struct file *xbzrle_owned_create(const char *name, u32 name_len, u64 length,
-				 struct xbzrle_region **region)
+				 u32 capture, struct xbzrle_region **region)
 {
 	struct xbzrle_owned *owned;
 	struct inode *inode;
@@ -376,6 +444,7 @@ struct file *xbzrle_owned_create(const char *name, u32 name_len, u64 length,
 				 length);
 	if (ret)
 		goto free_owned;
+	owned->region.capture = capture;
 	file = owned_shmem(length);
 	if (IS_ERR(file)) {
 		ret = PTR_ERR(file);

@@ -52,7 +52,7 @@ static const struct xbzrle_ioctl xbzrle_ioctls[] = {
 	IOCTL_OP(XBZRLE_IOC_GET_INFO, xbzrle_session_get_info,
 		 struct xbzrle_info, max_cache),
 	IOCTL_OP(XBZRLE_IOC_CREATE, xbzrle_session_create,
-		 struct xbzrle_create, reserved),
+		 struct xbzrle_create, capture),
 	IOCTL_OP(XBZRLE_IOC_REGISTER, xbzrle_session_register,
 		 struct xbzrle_register, error_addr),
 	IOCTL_OP(XBZRLE_IOC_UNREGISTER, xbzrle_session_unregister,
@@ -62,7 +62,7 @@ static const struct xbzrle_ioctl xbzrle_ioctls[] = {
 	IOCTL_OP(XBZRLE_IOC_SYNC, xbzrle_session_sync,
 		 struct xbzrle_sync, reserved),
 	IOCTL_OP(XBZRLE_IOC_GET_STATS, xbzrle_session_get_stats,
-		 struct xbzrle_stats, cache_reclaimed),
+		 struct xbzrle_stats, torn_rounds),
 	IOCTL_OP(XBZRLE_IOC_MARK_DIRTY, xbzrle_session_mark_dirty,
 		 struct xbzrle_mark_dirty, bitmap),
 };

@@ -35,6 +35,24 @@ static struct page *new_page(struct kunit *test)
 	return page;
 }
 
+static struct page *replace(struct xbzrle_cache *cache,
+			    struct xbzrle_base *base, struct page *page)
+{
+	return xbzrle_cache_settle(cache, base, page, false);
+}
+
+static struct page *overflow(struct xbzrle_cache *cache,
+			     struct xbzrle_base *base, struct page *page)
+{
+	return xbzrle_cache_settle(cache, base, page, true);
+}
+
+static struct page *admit(struct xbzrle_cache *cache, unsigned long key,
+			  struct page *page)
+{
+	return xbzrle_cache_admit(cache, key, page, true);
+}
+
 /* One round's visit of a unit that is always sent: was there a base? */
 static bool visit(struct kunit *test, unsigned long key)
 {
@@ -46,9 +64,9 @@ static bool visit(struct kunit *test, unsigned long key)
 	base = xbzrle_cache_find(cache, key, &sits_out);
 	page = new_page(test);
 	if (base)
-		page = xbzrle_cache_replace(base, page);
+		page = replace(cache, base, page);
 	else if (!sits_out)
-		page = xbzrle_cache_admit(cache, key, page);
+		page = admit(cache, key, page);
 	if (page)
 		put_page(page);
 	return base;
@@ -69,7 +87,7 @@ static void without_budget_nothing_is_admitted(struct kunit *test)
 	struct xbzrle_cache *cache = test->priv;
 	struct page *page = new_page(test);
 
-	KUNIT_EXPECT_PTR_EQ(test, xbzrle_cache_admit(cache, 1, page), page);
+	KUNIT_EXPECT_PTR_EQ(test, admit(cache, 1, page), page);
 	KUNIT_EXPECT_EQ(test, cache->used, 0U);
 	put_page(page);
 }
@@ -82,7 +100,7 @@ static void base_is_the_page_that_was_admitted(struct kunit *test)
 	bool sits_out;
 
 	set_pages(test, 4);
-	KUNIT_EXPECT_NULL(test, xbzrle_cache_admit(cache, 7, page));
+	KUNIT_EXPECT_NULL(test, admit(cache, 7, page));
 	base = xbzrle_cache_find(cache, 7, &sits_out);
 	KUNIT_ASSERT_NOT_NULL(test, base);
 	KUNIT_EXPECT_FALSE(test, sits_out);
@@ -97,11 +115,11 @@ static void replaced_base_comes_back(struct kunit *test)
 	bool sits_out;
 
 	set_pages(test, 4);
-	xbzrle_cache_admit(cache, 7, old);
+	admit(cache, 7, old);
 	KUNIT_EXPECT_PTR_EQ(test, old,
-			    xbzrle_cache_replace(xbzrle_cache_find(cache, 7,
-								   &sits_out),
-						 new));
+			    replace(cache,
+				    xbzrle_cache_find(cache, 7, &sits_out),
+				    new));
 	KUNIT_EXPECT_EQ(test, page_count(old), 1);
 	KUNIT_EXPECT_PTR_EQ(test, new,
 			    xbzrle_cache_find(cache, 7, &sits_out)->page);
@@ -114,13 +132,13 @@ static void admitting_to_a_full_cache_gives_a_page_back(struct kunit *test)
 	struct page *a = new_page(test), *b = new_page(test), *spare;
 
 	set_pages(test, 1);
-	KUNIT_EXPECT_NULL(test, xbzrle_cache_admit(cache, 1, a));
+	KUNIT_EXPECT_NULL(test, admit(cache, 1, a));
 	/* As often seen as the victim: refused. Then more often. */
-	spare = xbzrle_cache_admit(cache, 2, b);
+	spare = admit(cache, 2, b);
 	KUNIT_EXPECT_PTR_EQ(test, spare, b);
-	spare = xbzrle_cache_admit(cache, 2, b);
+	spare = admit(cache, 2, b);
 	if (spare == b)
-		spare = xbzrle_cache_admit(cache, 2, b);
+		spare = admit(cache, 2, b);
 	KUNIT_EXPECT_PTR_EQ(test, spare, a);
 	KUNIT_EXPECT_EQ(test, cache->used, 1U);
 	KUNIT_EXPECT_EQ(test, cache->evicted, 1ULL);
@@ -137,7 +155,7 @@ static void cache_references_are_given_back(struct kunit *test)
 	for (i = 0; i < ARRAY_SIZE(page); i++) {
 		page[i] = new_page(test);
 		get_page(page[i]);
-		KUNIT_EXPECT_NULL(test, xbzrle_cache_admit(cache, i, page[i]));
+		KUNIT_EXPECT_NULL(test, admit(cache, i, page[i]));
 	}
 	set_pages(test, 10);
 	KUNIT_EXPECT_EQ(test, cache->used, 10U);
@@ -278,12 +296,12 @@ static void overflowing_unit_loses_its_base_and_comes_back(struct kunit *test)
 	bool sits_out;
 
 	set_pages(test, 8);
-	xbzrle_cache_admit(cache, 3, page);
+	admit(cache, 3, page);
 	for (tries = 0; tries < 4; tries++) {
 		base = xbzrle_cache_find(cache, 3, &sits_out);
 		if (!base)
 			break;
-		put_page(xbzrle_cache_overflow(cache, base, new_page(test)));
+		put_page(overflow(cache, base, new_page(test)));
 	}
 	KUNIT_EXPECT_EQ(test, tries, 2);
 	KUNIT_EXPECT_TRUE(test, sits_out);
@@ -293,10 +311,10 @@ static void overflowing_unit_loses_its_base_and_comes_back(struct kunit *test)
 	while (sits_out && waits++ < 100)
 		xbzrle_cache_find(cache, 3, &sits_out);
 	KUNIT_EXPECT_FALSE(test, sits_out);
-	KUNIT_EXPECT_NULL(test, xbzrle_cache_admit(cache, 3, new_page(test)));
+	KUNIT_EXPECT_NULL(test, admit(cache, 3, new_page(test)));
 	base = xbzrle_cache_find(cache, 3, &sits_out);
 	KUNIT_ASSERT_NOT_NULL(test, base);
-	put_page(xbzrle_cache_overflow(cache, base, new_page(test)));
+	put_page(overflow(cache, base, new_page(test)));
 	KUNIT_EXPECT_NULL(test, xbzrle_cache_find(cache, 3, &sits_out));
 	KUNIT_EXPECT_TRUE(test, sits_out);
 }
@@ -309,13 +327,157 @@ static void success_forgives_an_overflow(struct kunit *test)
 	int i;
 
 	set_pages(test, 8);
-	xbzrle_cache_admit(cache, 3, new_page(test));
+	admit(cache, 3, new_page(test));
 	for (i = 0; i < 10; i++) {
 		base = xbzrle_cache_find(cache, 3, &sits_out);
 		KUNIT_ASSERT_NOT_NULL(test, base);
-		put_page(i & 1 ? xbzrle_cache_replace(base, new_page(test)) :
-			 xbzrle_cache_overflow(cache, base, new_page(test)));
+		put_page(i & 1 ? replace(cache, base, new_page(test)) :
+			 overflow(cache, base, new_page(test)));
 	}
+}
+
+/* A unit whose page is still has no base, but its overflows are not forgotten. */
+static void without_a_page_the_base_goes(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct page *page = new_page(test);
+	struct xbzrle_base *base;
+	bool sits_out;
+	int i;
+
+	set_pages(test, 8);
+	admit(cache, 3, page);
+	base = xbzrle_cache_find(cache, 3, &sits_out);
+	KUNIT_EXPECT_PTR_EQ(test, page, replace(cache, base, NULL));
+	KUNIT_EXPECT_EQ(test, cache->used, 0U);
+	KUNIT_EXPECT_EQ(test, cache->sitting_out, 0U);
+
+	for (i = 0; i < 2; i++) {
+		KUNIT_EXPECT_NULL(test, xbzrle_cache_admit(cache, 3, page,
+							   false));
+		base = xbzrle_cache_find(cache, 3, &sits_out);
+		KUNIT_ASSERT_NOT_NULL(test, base);
+		KUNIT_EXPECT_PTR_EQ(test, page, overflow(cache, base, NULL));
+		KUNIT_EXPECT_EQ(test, cache->sitting_out, 1U);
+	}
+	KUNIT_EXPECT_NULL(test, xbzrle_cache_find(cache, 3, &sits_out));
+	KUNIT_EXPECT_TRUE(test, sits_out);
+	put_page(page);
+}
+
+static void what_is_about_to_change_is_wanted_as_what_was_sent(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct page *spare, *a = new_page(test), *b = new_page(test);
+
+	KUNIT_EXPECT_FALSE(test, xbzrle_cache_wants(cache, 1, &spare));
+	set_pages(test, 1);
+	KUNIT_EXPECT_TRUE(test, xbzrle_cache_wants(cache, 1, &spare));
+	KUNIT_EXPECT_NULL(test, spare);
+	KUNIT_EXPECT_NULL(test, xbzrle_cache_admit(cache, 1, a, false));
+	/* It is there. */
+	KUNIT_EXPECT_FALSE(test, xbzrle_cache_wants(cache, 1, &spare));
+	KUNIT_EXPECT_EQ(test, cache->refused, 0ULL);
+
+	/* Neither was sent yet; then one was. */
+	KUNIT_EXPECT_FALSE(test, xbzrle_cache_wants(cache, 2, &spare));
+	KUNIT_EXPECT_EQ(test, cache->refused, 1ULL);
+	xbzrle_cache_count(cache, 2);
+	KUNIT_EXPECT_TRUE(test, xbzrle_cache_wants(cache, 2, &spare));
+	KUNIT_EXPECT_PTR_EQ(test, spare, a);
+	KUNIT_EXPECT_EQ(test, cache->used, 0U);
+	KUNIT_EXPECT_NULL(test, xbzrle_cache_admit(cache, 2, b, false));
+	put_page(a);
+}
+
+static void base_in_use_is_not_evicted(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct xbzrle_base *base;
+	struct page *page;
+	bool sits_out;
+
+	set_pages(test, 2);
+	sweep(test, 0, 2);
+	base = xbzrle_cache_find(cache, 1, &sits_out);
+	page = base->page;
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_shrink(cache, 2), 1UL);
+	KUNIT_EXPECT_NULL(test, xbzrle_cache_take(cache));
+	KUNIT_EXPECT_PTR_EQ(test, page, replace(cache, base, new_page(test)));
+	put_page(page);
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_shrink(cache, 2), 1UL);
+}
+
+static void moments_come_before_bases(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct page *page[4], *got;
+	int i;
+
+	set_pages(test, 3);
+	sweep(test, 0, 3);
+	for (i = 0; i < 3; i++) {
+		page[i] = new_page(test);
+		KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, i, page[i]), 0);
+		KUNIT_EXPECT_EQ(test, cache->used + cache->held, 3U);
+	}
+	/* No base is left to make room, and none comes in. */
+	page[3] = new_page(test);
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, 3, page[3]), -ENOSPC);
+	KUNIT_EXPECT_FALSE(test, xbzrle_cache_wants(cache, 3, &got));
+	KUNIT_EXPECT_PTR_EQ(test, admit(cache, 3, page[3]), page[3]);
+	/* A hole needs no room. */
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, 3, NULL), 0);
+	KUNIT_EXPECT_EQ(test, cache->evicted, 3ULL);
+
+	for (i = 0; i < 3; i++) {
+		KUNIT_EXPECT_TRUE(test, xbzrle_cache_release(cache, i, &got));
+		KUNIT_EXPECT_PTR_EQ(test, got, page[i]);
+		put_page(got);
+	}
+	KUNIT_EXPECT_TRUE(test, xbzrle_cache_release(cache, 3, &got));
+	KUNIT_EXPECT_NULL(test, got);
+	KUNIT_EXPECT_FALSE(test, xbzrle_cache_release(cache, 3, &got));
+	KUNIT_EXPECT_EQ(test, cache->held, 0U);
+	put_page(page[3]);
+}
+
+static void first_moment_stays(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct page *first = new_page(test), *second = new_page(test), *got;
+
+	set_pages(test, 1);
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, 5, first), 0);
+	/* Also where there is no room for it. */
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, 5, second), -EBUSY);
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, 5, NULL), -EBUSY);
+	KUNIT_EXPECT_EQ(test, cache->held, 1U);
+	KUNIT_EXPECT_TRUE(test, xbzrle_cache_release(cache, 5, &got));
+	KUNIT_EXPECT_PTR_EQ(test, got, first);
+	put_page(first);
+	put_page(second);
+}
+
+static void moments_of_a_region_go_with_it(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	unsigned long a = xbzrle_cache_key(1, 0), b = xbzrle_cache_key(2, 0);
+	struct page *page = new_page(test), *got;
+
+	set_pages(test, 8);
+	get_page(page);
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, a + 1, page), 0);
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, b + 1, new_page(test)),
+			0);
+	/* Not with bases. */
+	xbzrle_cache_drop_bases(cache);
+	KUNIT_EXPECT_EQ(test, cache->held, 2U);
+	xbzrle_cache_drop(cache, a, b - 1);
+	KUNIT_EXPECT_EQ(test, cache->held, 1U);
+	KUNIT_EXPECT_EQ(test, page_count(page), 1);
+	KUNIT_EXPECT_FALSE(test, xbzrle_cache_release(cache, a + 1, &got));
+	put_page(page);
 }
 
 /* Random calls; what the cache says it holds must be what it holds. */
@@ -337,11 +499,11 @@ static void counts_stay_right(struct kunit *test)
 		base = xbzrle_cache_find(cache, key, &sits_out);
 		page = new_page(test);
 		if (base && key % 5 == 0)
-			page = xbzrle_cache_overflow(cache, base, page);
+			page = overflow(cache, base, page);
 		else if (base)
-			page = xbzrle_cache_replace(base, page);
+			page = replace(cache, base, page);
 		else if (!sits_out)
-			page = xbzrle_cache_admit(cache, key, page);
+			page = xbzrle_cache_admit(cache, key, page, key & 1);
 		if (page) {
 			KUNIT_ASSERT_EQ(test, page_count(page), 1);
 			put_page(page);
@@ -379,6 +541,12 @@ static struct kunit_case cache_cases[] = {
 	KUNIT_CASE(new_hot_set_takes_over),
 	KUNIT_CASE(overflowing_unit_loses_its_base_and_comes_back),
 	KUNIT_CASE(success_forgives_an_overflow),
+	KUNIT_CASE(without_a_page_the_base_goes),
+	KUNIT_CASE(what_is_about_to_change_is_wanted_as_what_was_sent),
+	KUNIT_CASE(base_in_use_is_not_evicted),
+	KUNIT_CASE(moments_come_before_bases),
+	KUNIT_CASE(first_moment_stays),
+	KUNIT_CASE(moments_of_a_region_go_with_it),
 	KUNIT_CASE(counts_stay_right),
 	{}
 };

@@ -3,25 +3,45 @@
 #ifndef _XBZRLE_CAPTURE_H
 #define _XBZRLE_CAPTURE_H
 
+#include <linux/atomic.h>
 #include <linux/types.h>
 
+#include "region.h"
+
 struct page;
-struct xbzrle_region;
+struct xbzrle_cache;
 
 /* Live pages taken with one call to the tracker. */
 #define XBZRLE_CAPTURE_BATCH	32
 
 /**
- * struct xbzrle_capture_batch - live pages on their way to being captured
- * @region: whose units
+ * struct xbzrle_capturer - how a session gets contents
+ * @cache: keeps pre-images
+ * @keeper: what regions give them to
+ * @bases: pre-images are wanted as bases
+ * @torn: what the round of a moment was to have of a unit is lost
+ * @nr_preimages: bases kept by page faults
+ * @nr_moments: contents kept for rounds of a moment
+ * @nr_still: units encoded from the page itself
+ * @nr_copied: units copied to be encoded
+ * @region: whose units are in @live
  * @unit: the first of @live
  * @nr: units in @live
  * @live: references on the pages, NULL for a hole or when already captured
  * @spare: a page nobody else holds, or NULL
  *
- * Everything is protected by the session's lock.
+ * @bases, @torn and the atomic counters are also for page faults; what else
+ * changes is protected by the session's lock.
  */
-struct xbzrle_capture_batch {
+struct xbzrle_capturer {
+	struct xbzrle_cache *cache;
+	struct xbzrle_keeper keeper;
+	bool bases;
+	bool torn;
+	atomic_long_t nr_preimages;
+	atomic_long_t nr_moments;
+	u64 nr_still;
+	u64 nr_copied;
 	struct xbzrle_region *region;
 	unsigned long unit;
 	unsigned int nr;
@@ -29,10 +49,28 @@ struct xbzrle_capture_batch {
 	struct page *spare;
 };
 
-int xbzrle_capture_unit(struct xbzrle_capture_batch *capture,
+/**
+ * struct xbzrle_captured - the content of a unit
+ * @page: the content, NULL for a hole
+ * @still: @page is the live one, whose writers wait; otherwise nobody else has
+ *	it
+ */
+struct xbzrle_captured {
+	struct page *page;
+	bool still;
+};
+
+void xbzrle_capture_init(struct xbzrle_capturer *capture,
+			 struct xbzrle_cache *cache);
+int xbzrle_capture_unit(struct xbzrle_capturer *capture,
 			struct xbzrle_region *region, unsigned long unit,
-			unsigned long nr, struct page **page);
-void xbzrle_capture_spare(struct xbzrle_capture_batch *capture, struct page *page);
-void xbzrle_capture_reset(struct xbzrle_capture_batch *capture);
+			unsigned long nr, struct xbzrle_captured *captured);
+void xbzrle_capture_done(struct xbzrle_capturer *capture,
+			 struct xbzrle_region *region,
+			 struct xbzrle_captured *captured);
+int xbzrle_capture_moment(struct xbzrle_capturer *capture,
+			  struct xbzrle_region *region);
+void xbzrle_capture_spare(struct xbzrle_capturer *capture, struct page *page);
+void xbzrle_capture_reset(struct xbzrle_capturer *capture);
 
 #endif /* _XBZRLE_CAPTURE_H */

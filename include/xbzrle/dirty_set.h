@@ -25,6 +25,8 @@ int xbzrle_dirty_init(struct xbzrle_dirty_set *set, unsigned long nr_units);
 void xbzrle_dirty_destroy(struct xbzrle_dirty_set *set);
 
 void xbzrle_dirty_add(struct xbzrle_dirty_set *set, unsigned long unit);
+bool xbzrle_dirty_test_and_add(struct xbzrle_dirty_set *set,
+			       unsigned long unit);
 void xbzrle_dirty_add_range(struct xbzrle_dirty_set *set, unsigned long first,
 			    unsigned long nr);
 void xbzrle_dirty_add_bitmap(struct xbzrle_dirty_set *set, unsigned long first,

@@ -3,6 +3,7 @@
 #ifndef _XBZRLE_PAGE_CACHE_H
 #define _XBZRLE_PAGE_CACHE_H
 
+#include <linux/spinlock.h>
 #include <linux/types.h>
 #include <linux/xarray.h>
 
@@ -25,32 +26,39 @@ struct xbzrle_base {
 };
 
 /**
- * struct xbzrle_cache - bases within a budget
+ * struct xbzrle_cache - bases and moments within a budget
+ * @lock: all that follows, but @round; innermost
  * @entries: key to struct xbzrle_base, or to a value: a unit whose deltas kept
  *	overflowing, with its overflow count and the accesses to sit out
  * @slots: all bases, densely, to draw candidates for eviction from
- * @nr_slots: room in @slots
- * @capacity: bases that fit the budget
+ * @moments: key to the page that a round is to have of the unit, or to a value
+ *	for a hole
+ * @capacity: pages that fit the budget
  * @used: bases held
+ * @held: pages in @moments
  * @sitting_out: values in @entries, bounded so that they stay small beside
  *	the bases
+ * @busy: the base that a reader encodes against, not to be evicted
+ * @dropping: no base is admitted, as counters are being freed
  * @freq: arrays of counters, by key / XBZRLE_CACHE_FREQ_LEAF; made where a
- *	unit was sent
- * @round: rounds since the counters were last halved
+ *	unit was sent; freed under the session's lock
+ * @round: rounds since the counters were last halved; session's lock
  * @rnd: state of the drawing
  * @evicted: bases dropped to make room or to shrink
  * @reclaimed: bases dropped because the system needed memory
  * @refused: bases not admitted because each candidate victim was as hot
- *
- * Everything is protected by the owner's lock.
  */
 struct xbzrle_cache {
+	spinlock_t lock;
 	struct xarray entries;
-	struct xbzrle_base **slots;
-	u32 nr_slots;
+	struct xarray slots;
+	struct xarray moments;
 	u32 capacity;
 	u32 used;
+	u32 held;
 	u32 sitting_out;
+	struct xbzrle_base *busy;
+	bool dropping;
 	struct xarray freq;
 	u32 round;
 	u64 rnd;
@@ -83,11 +91,22 @@ void xbzrle_cache_begin_round(struct xbzrle_cache *cache);
 
 struct xbzrle_base *xbzrle_cache_find(struct xbzrle_cache *cache,
 				      unsigned long key, bool *sits_out);
-struct page *xbzrle_cache_replace(struct xbzrle_base *base, struct page *page);
-struct page *xbzrle_cache_overflow(struct xbzrle_cache *cache,
-				   struct xbzrle_base *base, struct page *page);
+struct page *xbzrle_cache_settle(struct xbzrle_cache *cache,
+				 struct xbzrle_base *base, struct page *page,
+				 bool overflow);
+void xbzrle_cache_count(struct xbzrle_cache *cache, unsigned long key);
+bool xbzrle_cache_wants(struct xbzrle_cache *cache, unsigned long key,
+			struct page **spare);
 struct page *xbzrle_cache_admit(struct xbzrle_cache *cache, unsigned long key,
-				struct page *page);
+				struct page *page, bool sent);
+int xbzrle_cache_hold(struct xbzrle_cache *cache, unsigned long key,
+		      struct page *page);
+bool xbzrle_cache_release(struct xbzrle_cache *cache, unsigned long key,
+			  struct page **page);
+void xbzrle_cache_release_all(struct xbzrle_cache *cache, unsigned long first,
+			      unsigned long last);
+void xbzrle_cache_drop_base(struct xbzrle_cache *cache, unsigned long key);
+void xbzrle_cache_drop_bases(struct xbzrle_cache *cache);
 void xbzrle_cache_drop(struct xbzrle_cache *cache, unsigned long first,
 		       unsigned long last);
 

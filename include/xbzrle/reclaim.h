@@ -4,7 +4,6 @@
 #define _XBZRLE_RECLAIM_H
 
 #include <linux/list.h>
-#include <linux/mutex.h>
 
 struct xbzrle_cache;
 
@@ -12,18 +11,16 @@ struct xbzrle_cache;
  * struct xbzrle_reclaim - a cache that the system may take bases from
  * @link: in the list of all of them
  * @cache: the cache
- * @lock: its owner's lock
  */
 struct xbzrle_reclaim {
 	struct list_head link;
 	struct xbzrle_cache *cache;
-	struct mutex *lock; /* a session's */
 };
 
 int xbzrle_reclaim_init(void);
 void xbzrle_reclaim_exit(void);
 void xbzrle_reclaim_add(struct xbzrle_reclaim *reclaim,
-			struct xbzrle_cache *cache, struct mutex *lock);
+			struct xbzrle_cache *cache);
 void xbzrle_reclaim_remove(struct xbzrle_reclaim *reclaim);
 
 #endif /* _XBZRLE_RECLAIM_H */

@@ -6,6 +6,7 @@
 #include <linux/atomic.h>
 #include <linux/bits.h>
 #include <linux/compiler_types.h>
+#include <linux/rwsem.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 
@@ -29,6 +30,20 @@ struct xbzrle_watch {
 };
 
 /**
+ * struct xbzrle_keeper - who wants the content of pages that are about to change
+ * @keep: copy a page that nobody writes during the call. @moment: the round
+ *	that is being read is to have this content; then the page may be NULL,
+ *	for a hole. Otherwise it is what was last sent of the unit. May sleep;
+ *	under the region's keeper_lock.
+ *
+ * The seam between a region and where pre-images go.
+ */
+struct xbzrle_keeper {
+	void (*keep)(struct xbzrle_keeper *keeper, struct xbzrle_region *region,
+		     unsigned long unit, struct page *page, bool moment);
+};
+
+/**
  * struct xbzrle_tracker_ops - the seam between a region and its tracker
  * @tracker: enum xbzrle_tracker
  * @harvest: move every unit written since the last harvest to the region's
@@ -37,16 +52,24 @@ struct xbzrle_watch {
  * @get: take references on the live pages behind up to @nr units from @unit.
  *	NULL in @pages stands for a hole. Returns how many, at least 1, or the
  *	reason the region ended.
+ * @still: keep writers out of a page that @get gave until @loose; NULL where
+ *	that cannot be. False, without that, if the page may have been written
+ *	since the harvest, or can be without a fault.
+ * @loose: let writers in again
  * @check: 0, or the reason the region ended and the address that showed it
  * @release: the session lets go of the region
  *
- * @harvest, @get and @release may sleep and run under the session's lock.
+ * @harvest, @get, @still and @release may sleep and run under the session's
+ * lock.
  */
 struct xbzrle_tracker_ops {
 	u32 tracker;
 	int (*harvest)(struct xbzrle_region *region);
 	long (*get)(struct xbzrle_region *region, unsigned long unit,
 		    unsigned int nr, struct page **pages);
+	bool (*still)(struct xbzrle_region *region, unsigned long unit,
+		      struct page *page);
+	void (*loose)(struct page *page);
 	int (*check)(struct xbzrle_region *region, u64 *addr);
 	void (*release)(struct xbzrle_region *region);
 };
@@ -67,6 +90,13 @@ struct xbzrle_tracker_ops {
  *	do not notice by themselves what comes to be; session's lock
  * @announced: its name is in a setup section of a round that was started;
  *	session's lock
+ * @capture: enum xbzrle_capture, never AUTO
+ * @keeper: where pre-images go, or NULL; for reading also under @keeper_lock
+ * @keeper_lock: @keeper for writing; held for reading from before a page fault
+ *	looks at whether a unit is dirty until its pre-image is kept
+ * @moment: the round that is being read is to have each pending unit as it was
+ *	at its SYNC; changed under the session's lock
+ * @punching: holes being punched: a page may be a new one without being dirty
  * @nr_held: units of the last harvest that somebody else held; session's lock
  * @name: the stream's name of it, not terminated
  */
@@ -81,6 +111,11 @@ struct xbzrle_region {
 	unsigned long *sent;
 	bool all_due;
 	bool announced;
+	u32 capture;
+	struct xbzrle_keeper *keeper;
+	struct rw_semaphore keeper_lock;
+	bool moment;
+	atomic_t punching;
 	u64 nr_held;
 	char name[XBZRLE_NAME_MAX];
 };
@@ -91,6 +126,12 @@ int xbzrle_region_init(struct xbzrle_region *region,
 void xbzrle_region_destroy(struct xbzrle_region *region);
 int xbzrle_region_mark(struct xbzrle_region *region, unsigned long first,
 		       unsigned long nr, const void __user *bitmap);
+void xbzrle_region_attach(struct xbzrle_region *region,
+			  struct xbzrle_keeper *keeper);
+void xbzrle_region_settle_writes(struct xbzrle_region *region);
+void xbzrle_region_write(struct xbzrle_region *region, unsigned long unit,
+			 struct page *page);
+void xbzrle_region_begin_moment(struct xbzrle_region *region);
 int xbzrle_region_harvest(struct xbzrle_region *region);
 unsigned long xbzrle_region_count_full(const struct xbzrle_region *region);
 void xbzrle_region_find_full(struct xbzrle_region *region);

@@ -4,7 +4,8 @@
  *
  * Lock order, outermost first:
  *
- *   session->lock		regions, stream, cache, statistics
+ *   session->lock		regions, stream, statistics, what the cache is
+ *				asked for by SYNC and read()
  *     mmap_lock of a target	pte tracker: walks, VMA flags, its list of
  *				regions; external tracker: what is populated.
  *				Of who sets the cache: what it has locked
@@ -13,9 +14,15 @@
  *         page-table lock	pte tracker: one PTE at a time
  *       ending->lock		pte and external tracker: taken in mmu notifier
  *				context
+ *       region->keeper_lock	for reading: a fault that keeps a pre-image,
+ *				from before it looks at the dirty set. For
+ *				writing: to wait for these
+ *         cache->lock		bases and moments. Allocations under it do not
+ *				reclaim, as the shrinker takes it
  *
  * Page faults take mmap_lock, then a folio's lock, and add to a dirty set
- * without a lock; they never take session->lock. read() copies to its buffer
+ * without a lock; then a region's keeper_lock and the cache's lock, and never
+ * session->lock. read() copies to its buffer
  * and MARK_DIRTY from its bitmap under session->lock, and their faults are some
  * of these. mmap() of a region's file runs under mmap_lock and takes no lock of
  * ours.

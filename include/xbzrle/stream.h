@@ -37,6 +37,8 @@ struct xbzrle_region;
  * @active: a round has bytes to hand out
  * @eos_due: its EOS is not in @buf yet
  * @final: no bases are kept
+ * @full: no bases are used: the receiver has nothing
+ * @moment: the records are to be those of one moment
  * @based_bytes: average record bytes of a page that had a base, scaled
  * @whole_bytes: average record bytes of a page that had none, scaled
  * @round_region: region of the record before, for CONTINUE
@@ -49,7 +51,7 @@ struct xbzrle_region;
 struct xbzrle_stream {
 	struct xarray *regions;
 	struct xbzrle_cache cache;
-	struct xbzrle_capture_batch capture;
+	struct xbzrle_capturer capture;
 	struct xbzrle_stats stats;
 	u8 *setup;
 	size_t setup_len;
@@ -62,6 +64,8 @@ struct xbzrle_stream {
 	bool active;
 	bool eos_due;
 	bool final;
+	bool full;
+	bool moment;
 	u32 based_bytes;
 	u32 whole_bytes;
 	struct xbzrle_region *round_region;
@@ -75,8 +79,14 @@ int xbzrle_stream_prepare_setup(struct xbzrle_stream *stream);
 void xbzrle_stream_drop_setup(struct xbzrle_stream *stream);
 void xbzrle_stream_estimate(struct xbzrle_stream *stream, bool full,
 			    struct xbzrle_sync *sync);
-void xbzrle_stream_start(struct xbzrle_stream *stream, bool full, bool final);
+int xbzrle_stream_hold_moment(struct xbzrle_stream *stream, bool full);
+void xbzrle_stream_end_moment(struct xbzrle_stream *stream);
+void xbzrle_stream_start(struct xbzrle_stream *stream, bool full, bool final,
+			 bool moment);
 ssize_t xbzrle_stream_read(struct xbzrle_stream *stream, struct iov_iter *to);
+void xbzrle_stream_distrust(struct xbzrle_stream *stream,
+			    const struct xbzrle_region *region,
+			    unsigned long first, unsigned long nr);
 void xbzrle_stream_forget(struct xbzrle_stream *stream,
 			  struct xbzrle_region *region);
 

@@ -10,6 +10,6 @@ struct xbzrle_region;
 
 int xbzrle_owned_init(void);
 struct file *xbzrle_owned_create(const char *name, u32 name_len, u64 length,
-				 struct xbzrle_region **region);
+				 u32 capture, struct xbzrle_region **region);
 
 #endif /* _XBZRLE_TRACKER_OWNED_H */

@@ -16,11 +16,30 @@ FIXTURE(cache)
 	struct model *model;
 };
 
+FIXTURE_VARIANT(cache)
+{
+	uint32_t capture;
+	/* Bases between rounds: of what was sent, or of what has changed. */
+	bool after_sending;
+};
+
+FIXTURE_VARIANT_ADD(cache, copy)
+{
+	.capture = XBZRLE_CAPTURE_COPY,
+	.after_sending = true,
+};
+
+FIXTURE_VARIANT_ADD(cache, preimage)
+{
+	.capture = XBZRLE_CAPTURE_PREIMAGE,
+};
+
 FIXTURE_SETUP(cache)
 {
 	self->fd = dev_open();
 	ASSERT_LE(0, self->fd);
-	self->rfd = dev_create(self->fd, "ram", LENGTH, &self->id);
+	self->rfd = dev_create_as(self->fd, "ram", LENGTH, variant->capture,
+				  &self->id);
 	ASSERT_LE(0, self->rfd);
 	self->mem = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED,
 			 self->rfd, 0);
@@ -103,7 +122,11 @@ TEST_F(cache, hits_are_deltas)
 		EXPECT_EQ(0, self->model->round.page);
 	}
 	ASSERT_EQ(0, dev_stats(self->fd, &stats));
-	EXPECT_EQ(LENGTH, stats.cache_used);
+	EXPECT_EQ(variant->after_sending ? LENGTH : 0, stats.cache_used);
+	EXPECT_EQ(variant->after_sending ? 0 : 300, stats.preimages);
+	EXPECT_EQ(variant->after_sending ? 0 : PAGES + 300, stats.still_pages);
+	EXPECT_EQ(variant->after_sending ? PAGES + 300 : 0,
+		  stats.copied_pages);
 	EXPECT_EQ(0, stats.cache_miss);
 	EXPECT_EQ(0, stats.cache_evicted);
 	EXPECT_LT(100 * 1000, stats.encoding_rate);
@@ -158,7 +181,8 @@ TEST_F(cache, small_budget_keeps_a_part)
 		ROUND(&s);
 		EXPECT_EQ(room, s.based_pages);
 		ASSERT_EQ(0, dev_stats(self->fd, &stats));
-		EXPECT_EQ(room * UNIT, stats.cache_used);
+		EXPECT_EQ(variant->after_sending ? room * UNIT : 0,
+			  stats.cache_used);
 		EXPECT_LE(room / 2, self->model->round.xbzrle);
 		EXPECT_EQ(PAGES, self->model->round.xbzrle +
 			  self->model->round.page);
@@ -175,19 +199,19 @@ TEST_F(cache, shrink_and_grow)
 	ASSERT_EQ(0, dev_set_cache(self->fd, LENGTH));
 	touch(self->mem, PAGES);
 	ROUND(&s);
+	touch(self->mem, PAGES);
 	ASSERT_EQ(0, dev_set_cache(self->fd, 10 * UNIT));
 	ASSERT_EQ(0, dev_stats(self->fd, &stats));
 	EXPECT_EQ(10 * UNIT, stats.cache_bytes);
 	EXPECT_EQ(10 * UNIT, stats.cache_used);
 	EXPECT_EQ(PAGES - 10, stats.cache_evicted);
-	touch(self->mem, PAGES);
 	ROUND(&s);
 	EXPECT_EQ(10, s.based_pages);
 
+	touch(self->mem, PAGES);
 	ASSERT_EQ(0, dev_set_cache(self->fd, LENGTH));
 	ASSERT_EQ(0, dev_stats(self->fd, &stats));
 	EXPECT_EQ(10 * UNIT, stats.cache_used);
-	touch(self->mem, PAGES);
 	ROUND(&s);
 	EXPECT_EQ(10, s.based_pages);
 	touch(self->mem, PAGES);

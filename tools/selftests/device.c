@@ -82,11 +82,28 @@ bool dev_has_pte(void)
  */
 int dev_create(int fd, const char *name, uint64_t length, uint32_t *id)
 {
+	return dev_create_as(fd, name, length, XBZRLE_CAPTURE_AUTO, id);
+}
+
+/**
+ * dev_create_as - CREATE
+ * @fd: session
+ * @name: of the region
+ * @length: of the region
+ * @capture: enum xbzrle_capture
+ * @id: set to the region's id, may be NULL
+ *
+ * Return: the region fd or a negative errno.
+ */
+int dev_create_as(int fd, const char *name, uint64_t length, uint32_t capture,
+		  uint32_t *id)
+{
 	struct xbzrle_create arg = {
 		.size = sizeof(arg),
 		.length = length,
 		.name = (uintptr_t)name,
 		.name_len = strlen(name),
+		.capture = capture,
 	};
 	int ret = dev_ioctl(fd, XBZRLE_IOC_CREATE, &arg);
 

@@ -23,6 +23,8 @@ int dev_ioctl(int fd, unsigned int cmd, void *arg);
 int dev_info(int fd, struct xbzrle_info *info);
 bool dev_has_pte(void);
 int dev_create(int fd, const char *name, uint64_t length, uint32_t *id);
+int dev_create_as(int fd, const char *name, uint64_t length, uint32_t capture,
+		  uint32_t *id);
 int dev_register(int fd, const char *name, const void *addr, uint64_t length,
 		 pid_t pid, uint32_t tracker, struct xbzrle_register *out);
 int dev_track(int fd, const char *name, void *mem, uint64_t length);

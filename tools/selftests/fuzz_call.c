@@ -265,8 +265,9 @@ static void make_create(struct fuzz_call *call, const struct fuzz_view *view,
 
 	arg->length = make_length(limits, state);
 	arg->name = make_name(call, view, state, &arg->name_len);
+	arg->capture = rnd_below(state, XBZRLE_CAPTURE_PREIMAGE + 1);
 	if (one_in(state, 24))
-		arg->reserved = 1U << rnd_below(state, 32);
+		arg->capture = XBZRLE_CAPTURE_PREIMAGE + 1 + rnd(state) % 1000;
 	/* What is only given back may hold anything. */
 	arg->region_id = rnd(state);
 	arg->fd = rnd(state);
@@ -323,7 +324,7 @@ static void make_register(struct fuzz_call *call, const struct fuzz_view *view,
 		arg->tracker = XBZRLE_TRACKER_EXTERNAL + 1 +
 			       rnd_below(state, 1000);
 	else if (fault == 2)
-		arg->capture = XBZRLE_CAPTURE_COPY + 1 + rnd(state) % 1000;
+		arg->capture = XBZRLE_CAPTURE_PREIMAGE + 1 + rnd(state) % 1000;
 	else if (fault == 3)
 		arg->reserved = 1U << rnd_below(state, 32);
 
@@ -533,6 +534,12 @@ static void make_ioctl(struct fuzz_call *call, const struct fuzz_view *view,
 	make_members(call, view, state);
 	if (one_in(state, has_few_members(call->op) ? 12 : 32))
 		call->arg.flags |= 1U << rnd_below(state, 32);
+	/*
+	 * Whether the budget is enough for a point in time depends on what is
+	 * dirty, which the model does not know.
+	 */
+	if (call->op == OP_SYNC)
+		call->arg.flags &= ~XBZRLE_SYNC_POINT_IN_TIME;
 	make_size(call, known, state);
 	call->at = make_place(call, view, state);
 }
@@ -822,9 +829,9 @@ static void print_ioctl(const struct fuzz_call *call)
 		       (unsigned long)call->at, arg->size, arg->flags);
 	switch (call->op) {
 	case OP_CREATE:
-		ksft_print_msg("length %#llx name %#llx of %u reserved %#x, no fds %d\n",
+		ksft_print_msg("length %#llx name %#llx of %u capture %u, no fds %d\n",
 			       arg->create.length, arg->create.name,
-			       arg->create.name_len, arg->create.reserved,
+			       arg->create.name_len, arg->create.capture,
 			       call->no_fds);
 		break;
 	case OP_REGISTER:

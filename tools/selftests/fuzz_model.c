@@ -73,8 +73,8 @@ static const struct {
 #define R_STRUCT	(R(OK) | R(NO_SIZE) | R(SHORT) | R(LONG) | R(TAIL) | \
 			 R(CUT) | R(FLAGS))
 #define R_NAME		(R(NAME_LEN) | R(NAME_CUT) | R(NAME_NUL))
-#define R_REGION	(R_STRUCT | R_NAME | R(RESERVED) | R(LENGTH) | \
-			 R(LIMIT) | R(IN_ROUND) | R(NAME_TAKEN) | \
+#define R_REGION	(R_STRUCT | R_NAME | R(LENGTH) | R(LIMIT) | \
+			 R(CAPTURE) | R(IN_ROUND) | R(NAME_TAKEN) | \
 			 R(NAME_KEPT) | R(ANSWER))
 #define R_READ		(R(BYTES) | R(END) | R(NO_ROOM))
 #define R_ENDED		(R(UNMAPPED) | R(GONE))
@@ -84,7 +84,7 @@ static const struct {
 static const uint64_t required[OPS] = {
 	[OP_GET_INFO]	= R_STRUCT | R(ANSWER),
 	[OP_CREATE]	= R_REGION | R(NO_FD),
-	[OP_REGISTER]	= R_REGION | R(PID) | R(TRACKER) | R(CAPTURE) |
+	[OP_REGISTER]	= R_REGION | R(RESERVED) | R(PID) | R(TRACKER) |
 			  R(ADDR) | R(RANGE) | R(NO_PROCESS) | R(RIGHTS) |
 			  R(HOLE) | R(KIND) | R(TAKEN) | R(TOLD),
 	[OP_UNREGISTER]	= R_STRUCT | R(RESERVED) | R(NO_REGION),
@@ -263,13 +263,14 @@ enum fuzz_rule fuzz_predict_argument(const struct xbzrle_info *info,
 	if (rule)
 		return rule;
 	if (call->op == OP_SYNC)
-		flags &= ~(XBZRLE_SYNC_FINAL | XBZRLE_SYNC_FULL);
+		flags &= ~(XBZRLE_SYNC_FINAL | XBZRLE_SYNC_FULL |
+			   XBZRLE_SYNC_POINT_IN_TIME);
 	if (flags)
 		return RULE_FLAGS;
 	switch (call->op) {
 	case OP_CREATE:
-		if (arg->create.reserved)
-			return RULE_RESERVED;
+		if (arg->create.capture > XBZRLE_CAPTURE_PREIMAGE)
+			return RULE_CAPTURE;
 		rule = check_length(info, arg->create.length);
 		return rule ?: check_name(view, call, arg->create.name,
 					  arg->create.name_len);
@@ -734,6 +735,8 @@ const char *fuzz_check_answer(const struct fuzz_state *state,
 	case OP_CREATE:
 		want.region_id = call->out.create.region_id;
 		want.fd = call->out.create.fd;
+		if (want.capture == XBZRLE_CAPTURE_AUTO)
+			want.capture = XBZRLE_CAPTURE_PREIMAGE;
 		if (memcmp(&want, &call->out.create, sizeof(want)))
 			return "CREATE gave back something else";
 		return check_new_region(session, want.region_id);

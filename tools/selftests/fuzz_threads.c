@@ -78,11 +78,12 @@ static const uint64_t may_return[] = {
 	[OP_CREATE]	= E_REGION,
 	[OP_REGISTER]	= E_REGION | E(EFAULT) | E(ESRCH) | E(EPERM),
 	[OP_UNREGISTER]	= E(EINVAL),
-	[OP_SYNC]	= E(EBUSY) | E(EINVAL) | E(EFAULT) | E(ESRCH),
+	[OP_SYNC]	= E(EBUSY) | E(EINVAL) | E(EFAULT) | E(ESRCH) |
+			  E(ENOSPC),
 	[OP_MARK_DIRTY]	= E(EINVAL) | E(EFAULT),
-	[OP_READ]	= E(EFAULT) | E(ESRCH) | E(EAGAIN),
-	[OP_READV]	= E(EFAULT) | E(ESRCH) | E(EAGAIN),
-	[OP_SPLICE]	= E(EFAULT) | E(ESRCH) | E(EAGAIN),
+	[OP_READ]	= E(EFAULT) | E(ESRCH) | E(EAGAIN) | E(ENOSPC),
+	[OP_READV]	= E(EFAULT) | E(ESRCH) | E(EAGAIN) | E(ENOSPC),
+	[OP_SPLICE]	= E(EFAULT) | E(ESRCH) | E(EAGAIN) | E(ENOSPC),
 	[OP_POLL]	= 0,
 };
 
@@ -260,6 +261,8 @@ static void work(struct worker *w)
 
 	while (!__atomic_load_n(&shared->stop, __ATOMIC_RELAXED)) {
 		fuzz_make_call(&call, &w->view, w->seed, ++nr);
+		if (call.op == OP_SYNC && nr & 1)
+			call.arg.flags |= XBZRLE_SYNC_POINT_IN_TIME;
 		fd = FIRST_SESSION + call.session;
 		shared->calls[w->index]++;
 		if (call.op <= OP_UNKNOWN)

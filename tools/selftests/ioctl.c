@@ -92,7 +92,7 @@ struct command {
 
 static const struct command commands[] = {
 	COMMAND(GET_INFO, xbzrle_info),
-	COMMAND_RESERVED(CREATE, xbzrle_create),
+	COMMAND(CREATE, xbzrle_create),
 	COMMAND_RESERVED(REGISTER, xbzrle_register),
 	COMMAND_RESERVED(MARK_DIRTY, xbzrle_mark_dirty),
 	COMMAND_RESERVED(UNREGISTER, xbzrle_unregister),
@@ -264,7 +264,8 @@ TEST_F(ioctl, flags_and_reserved)
 	for (i = 0; i < ARRAY_SIZE(commands); i++) {
 		const struct command *c = &commands[i];
 		__u32 known = c->cmd == XBZRLE_IOC_SYNC ?
-			      XBZRLE_SYNC_FINAL | XBZRLE_SYNC_FULL : 0;
+			      XBZRLE_SYNC_FINAL | XBZRLE_SYNC_FULL |
+			      XBZRLE_SYNC_POINT_IN_TIME : 0;
 
 		TH_LOG("%s", c->name);
 		for (bit = 0; bit < 32; bit++) {
@@ -485,7 +486,9 @@ TEST_F(ioctl, compat)
 TEST_F(ioctl, info)
 {
 	const char *trackers = getenv("TRACKERS");
-	__u64 features = XBZRLE_FEATURE_CAPTURE_COPY;
+	__u64 features = XBZRLE_FEATURE_CAPTURE_COPY |
+			 XBZRLE_FEATURE_CAPTURE_PREIMAGE |
+			 XBZRLE_FEATURE_POINT_IN_TIME;
 	struct xbzrle_info info;
 
 	ASSERT_NE(NULL, trackers);
@@ -529,7 +532,8 @@ TEST_F(ioctl, stats)
 	EXPECT_EQ(0, s.round_left);
 	EXPECT_EQ(0, s.pending_pages);
 	EXPECT_EQ(LENGTH / UNIT, s.normal_pages);
-	EXPECT_EQ(LENGTH, s.cache_used);
+	EXPECT_EQ(LENGTH / UNIT, s.still_pages);
+	EXPECT_EQ(0, s.cache_used);
 	EXPECT_EQ(self->model->all.bytes, s.stream_bytes);
 }
 
@@ -617,6 +621,34 @@ TEST_F(ioctl, create_lengths)
 	EXPECT_EQ(0, memcmp(&before, &after, sizeof(before)));
 }
 
+TEST_F(ioctl, create_captures)
+{
+	struct xbzrle_create arg = {
+		.size = sizeof(arg),
+		.length = LENGTH,
+		.name_len = 1,
+	};
+	static const struct { const char *name; __u32 in, out; } good[] = {
+		{ "a", XBZRLE_CAPTURE_AUTO, XBZRLE_CAPTURE_PREIMAGE },
+		{ "b", XBZRLE_CAPTURE_COPY, XBZRLE_CAPTURE_COPY },
+		{ "c", XBZRLE_CAPTURE_PREIMAGE, XBZRLE_CAPTURE_PREIMAGE },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(good); i++) {
+		arg.name = (uintptr_t)good[i].name;
+		arg.capture = good[i].in;
+		EXPECT_EQ(0, dev_ioctl(self->fd, XBZRLE_IOC_CREATE, &arg));
+		EXPECT_EQ(good[i].out, arg.capture);
+		close(arg.fd);
+	}
+	arg.name = (uintptr_t)"d";
+	arg.capture = XBZRLE_CAPTURE_PREIMAGE + 1;
+	EXPECT_EQ(-EINVAL, dev_ioctl(self->fd, XBZRLE_IOC_CREATE, &arg));
+	arg.capture = UINT32_MAX;
+	EXPECT_EQ(-EINVAL, dev_ioctl(self->fd, XBZRLE_IOC_CREATE, &arg));
+}
+
 TEST_F(ioctl, create_fd_is_close_on_exec)
 {
 	EXPECT_EQ(FD_CLOEXEC, fcntl(self->rfd, F_GETFD) & FD_CLOEXEC);
@@ -676,8 +708,12 @@ TEST_F(ioctl, register_choices)
 	arg.tracker = UINT32_MAX;
 	EXPECT_EQ(-EINVAL, dev_ioctl(self->fd, XBZRLE_IOC_REGISTER, &arg));
 	arg.tracker = XBZRLE_TRACKER_AUTO;
-	arg.capture = XBZRLE_CAPTURE_COPY + 1;
+	arg.capture = XBZRLE_CAPTURE_PREIMAGE + 1;
 	EXPECT_EQ(-EINVAL, dev_ioctl(self->fd, XBZRLE_IOC_REGISTER, &arg));
+	/* No tracker of memory that exists sees a write begin. */
+	arg.capture = XBZRLE_CAPTURE_PREIMAGE;
+	EXPECT_EQ(-EOPNOTSUPP, dev_ioctl(self->fd, XBZRLE_IOC_REGISTER, &arg));
+	EXPECT_EQ(arg.addr, arg.error_addr);
 	arg.capture = XBZRLE_CAPTURE_AUTO;
 	arg.pid = -1;
 	EXPECT_EQ(-EINVAL, dev_ioctl(self->fd, XBZRLE_IOC_REGISTER, &arg));

@@ -82,10 +82,10 @@ static void mixed_writes(unsigned char *mem, uint32_t seed)
 			scramble(page, seed + i);
 			break;
 		case 1:
-			memset(page, 0, UNIT);
+			page[i * 37 % UNIT] ^= seed + 1;
 			break;
 		case 2:
-			page[i * 37 % UNIT] ^= seed + 1;
+			memset(page, 0, UNIT);
 			break;
 		case 3:
 			rewrite(page);

@@ -45,11 +45,16 @@ enum xbzrle_tracker {
 /**
  * enum xbzrle_capture - how a round gets bytes that no longer change
  * @XBZRLE_CAPTURE_AUTO: the kernel picks
- * @XBZRLE_CAPTURE_COPY: each page is copied once before it is encoded
+ * @XBZRLE_CAPTURE_COPY: each page is copied before it is encoded, and the copy
+ *	is kept as its base
+ * @XBZRLE_CAPTURE_PREIMAGE: a page is encoded from itself while its writers
+ *	wait, and what is kept as its base is its content before the next write
+ *	to it; for owned memory, where it is what AUTO picks
  */
 enum xbzrle_capture {
 	XBZRLE_CAPTURE_AUTO	= 0,
 	XBZRLE_CAPTURE_COPY	= 1,
+	XBZRLE_CAPTURE_PREIMAGE	= 2,
 };
 
 /* Bits of xbzrle_info.features. */
@@ -58,9 +63,7 @@ enum xbzrle_capture {
 #define XBZRLE_FEATURE_CAPTURE_COPY	(1ULL << 2)
 #define XBZRLE_FEATURE_TRACKER_EXTERNAL	(1ULL << 3)
 #define XBZRLE_FEATURE_CAPTURE_PREIMAGE	(1ULL << 4)
-#define XBZRLE_FEATURE_CAPTURE_FREEZE	(1ULL << 5)
 #define XBZRLE_FEATURE_POINT_IN_TIME	(1ULL << 6)
-#define XBZRLE_FEATURE_TRACKER_MAPPING	(1ULL << 7)
 
 /**
  * struct xbzrle_info - what this kernel's xbzrle can do (XBZRLE_IOC_GET_INFO)
@@ -95,7 +98,8 @@ struct xbzrle_info {
  * @name_len: in: 1 to XBZRLE_NAME_MAX
  * @region_id: out: names the region to this session
  * @fd: out: region fd, close-on-exec, to mmap(MAP_SHARED) and fallocate()
- * @reserved: in: must be 0
+ * @capture: in/out: enum xbzrle_capture, AUTO, COPY or PREIMAGE, never AUTO on
+ *	return
  */
 struct xbzrle_create {
 	__u32 size;
@@ -105,7 +109,7 @@ struct xbzrle_create {
 	__u32 name_len;
 	__u32 region_id;
 	__s32 fd;
-	__u32 reserved;
+	__u32 capture;
 };
 
 /**
@@ -176,8 +180,13 @@ struct xbzrle_set_cache {
 /* Everything populated goes again, whole, to a receiver that has nothing. */
 #define XBZRLE_SYNC_FULL	(1U << 1)
 /*
- * The round is of one instant between the call and its return, if no thread
- * writes meanwhile.
+ * The round's records give each region exactly as it was at one instant between
+ * the call and its return, provided that nobody wrote during the call. What
+ * changes before it was read is kept within the budget of SET_CACHE, and what
+ * the tracker cannot keep so is copied during the call: if that exceeds the
+ * budget, the call fails with ENOSPC. If writers exceed it while the round is
+ * read, read() fails with ENOSPC once; what it gives from then on is the rest of
+ * an ordinary round.
  */
 #define XBZRLE_SYNC_POINT_IN_TIME	(1U << 2)
 
@@ -225,7 +234,7 @@ struct xbzrle_sync {
  * @encoding_rate: out: uncompressed bytes per encoded byte of XBZRLE records,
  *	in thousandths; 0 before the first
  * @cache_bytes: out: the budget
- * @cache_used: out: bytes held as bases now
+ * @cache_used: out: bytes held of it now, as bases and for a POINT_IN_TIME round
  * @cache_evicted: out: bases dropped to make room or to shrink
  * @cache_refused: out: bases not admitted because every victim was hotter
  * @dirty_pages: out: pages found dirty by harvests
@@ -233,6 +242,11 @@ struct xbzrle_sync {
  * @pending_pages: out: pages the running round has still to look at
  * @round_left: out: 1 while a round has records or its EOS to read
  * @cache_reclaimed: out: bases given back because the system needed memory
+ * @preimages: out: bases kept when their page was about to change
+ * @moments: out: contents kept, then or during SYNC, for POINT_IN_TIME rounds
+ * @still_pages: out: pages encoded from themselves, while their writers waited
+ * @copied_pages: out: pages copied before they were encoded
+ * @torn_rounds: out: POINT_IN_TIME rounds that became ordinary ones
  */
 struct xbzrle_stats {
 	__u32 size;
@@ -257,6 +271,11 @@ struct xbzrle_stats {
 	__aligned_u64 pending_pages;
 	__aligned_u64 round_left;
 	__aligned_u64 cache_reclaimed;
+	__aligned_u64 preimages;
+	__aligned_u64 moments;
+	__aligned_u64 still_pages;
+	__aligned_u64 copied_pages;
+	__aligned_u64 torn_rounds;
 };
 
 /**
@@ -275,6 +294,8 @@ struct xbzrle_stats {
  *
  * A unit whose bit is set is looked at in the round that the next SYNC starts,
  * also if one is being read now; what is marked and did not change is not sent.
+ * Whoever marks memory with pre-images wrote past its tracker: it goes whole,
+ * and a POINT_IN_TIME round that is being read becomes an ordinary one.
  * With EFAULT and EINTR the units of a part of the bitmap may be marked.
  */
 struct xbzrle_mark_dirty {
