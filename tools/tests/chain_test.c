@@ -28,8 +28,8 @@
 #include "chain_build.h"
 
 #define ROUNDS	17
-#define KILLS	25
-#define FLIPS	400
+#define KILLS	15
+#define FLIPS	120
 
 /* In memory, where there is such a place: all is synced to it over and over. */
 static char top[64] = "/dev/shm/xbzrle-chain-XXXXXX";
