@@ -157,13 +157,14 @@ static int add_memory(struct replica *replica, struct replica_region *region,
 	size_t bitmap = (region->length / UNIT + 7) / 8;
 	void *memory;
 
-	region->filled = calloc(bitmap, 1);
-	region->received = calloc(bitmap, 1);
 	memory = mmap(NULL, region->length, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (memory != MAP_FAILED)
+	if (memory != MAP_FAILED) {
 		region->memory = memory;
-	if (!region->memory || !region->filled || !region->received)
+		region->filled = calloc(bitmap, 1);
+		region->received = calloc(bitmap, 1);
+	}
+	if (!region->filled || !region->received)
 		return xbzrle_fail(err, ENOMEM, 0,
 				   "no memory for the %" PRIu64 " bytes of region '%s'",
 				   region->length, region->name);
