@@ -4,7 +4,9 @@
  * over their memory, and none is ever lost. What a thread is about to do stands
  * in its slot before it does it, so that a copy of the memory as of any one
  * instant can be told from one that is of several.
- * usage: tool_bank run [grow|shared]	runs until it is killed; prints START-END
+ * usage: tool_bank run [grow|shared|slow]
+ *					runs until it is killed; prints START-END
+ *					and the pid that shares its memory, or 0
  *	  tool_bank owned COMMAND...	in owned memory; COMMAND gets its session
  *					as fd 3 and ends it
  *	  tool_bank check IMAGE...	0 if each is of one instant
@@ -43,6 +45,7 @@ struct slot {
 };
 
 static uint8_t *bank;
+static bool slow;
 
 static struct slot *slot_of(uint8_t *memory, unsigned int thread)
 {
@@ -91,6 +94,8 @@ static void *move_money(void *argument)
 			transfer(thread, from, to, seed % 1000);
 		if (seed >> 60 == 0)
 			nanosleep(&pause, NULL);
+		if (slow)
+			usleep(50000);
 	}
 	return NULL;
 }
@@ -124,13 +129,13 @@ static bool start_threads(unsigned int count)
 	return true;
 }
 
-/* With a last mover that is a process of its own in the same memory. */
-static bool start_shared(void)
+/* With a last mover that is a process of its own in the same memory: its pid. */
+static pid_t start_shared(void)
 {
 	static char stack[65536] __attribute__((aligned(16)));
 
 	return clone(move_money_shared, stack + sizeof(stack),
-		     CLONE_VM | SIGCHLD, (void *)(uintptr_t)(THREADS - 1)) > 0;
+		     CLONE_VM | SIGCHLD, (void *)(uintptr_t)(THREADS - 1));
 }
 
 static int run(const char *how)
@@ -138,14 +143,20 @@ static int run(const char *how)
 	void *memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	bool shared = !strcmp(how, "shared");
+	pid_t other = 0;
 
+	slow = !strcmp(how, "slow");
 	if (memory == MAP_FAILED)
 		return 1;
 	open_bank(memory);
-	if (!start_threads(shared ? THREADS - 1 : THREADS) ||
-	    (shared && !start_shared()))
+	if (!start_threads(shared ? THREADS - 1 : THREADS))
 		return 1;
-	printf("%lx-%lx\n", (unsigned long)memory, (unsigned long)memory + SIZE);
+	if (shared)
+		other = start_shared();
+	if (other < 0)
+		return 1;
+	printf("%lx-%lx %d\n", (unsigned long)memory,
+	       (unsigned long)memory + SIZE, other);
 	fflush(stdout);
 	for (;;) {
 		usleep(50000);

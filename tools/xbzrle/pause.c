@@ -268,27 +268,29 @@ static bool event_is(const struct pause *pause, const char *event)
 			 sizeof(events)) > 0 && strstr(events, event);
 }
 
+static int check_member(const struct pause *pause, pid_t pid,
+			struct xbzrle_error *err)
+{
+	if (holds(pause->group_dir, pid))
+		return 0;
+	return xbzrle_fail(err, EPERM, 0, "process %d is not in %s", pid,
+			   pause->group);
+}
+
 /* What is frozen must be all that writes, as far as we can know it. */
 static int check_members(struct pause *pause, struct xbzrle_error *err)
 {
-	pid_t pid = pause->target->pid;
 	size_t i;
 	int ret;
 
 	ret = check_target(pause, err);
 	if (!ret)
+		ret = check_member(pause, pause->target->pid, err);
+	if (!ret)
 		ret = find_others(pause, err);
-	if (ret)
-		return ret;
-	for (i = 0; i <= pause->other_count; i++) {
-		if (i)
-			pid = pause->others[i - 1].pid;
-		if (!holds(pause->group_dir, pid))
-			return xbzrle_fail(err, EINVAL, 0,
-					   "process %d is not in %s", pid,
-					   pause->group);
-	}
-	return 0;
+	for (i = 0; i < pause->other_count && !ret; i++)
+		ret = check_member(pause, pause->others[i].pid, err);
+	return ret;
 }
 
 static int freeze(struct pause *pause, struct xbzrle_error *err)
@@ -298,6 +300,14 @@ static int freeze(struct pause *pause, struct xbzrle_error *err)
 	char state[16];
 	int ret = 0;
 
+	/* Not after a wait for what will not freeze. */
+	if (pause->target) {
+		ret = check_target(pause, err);
+		if (!ret)
+			ret = check_member(pause, pause->target->pid, err);
+		if (ret)
+			return ret;
+	}
 	if (event_is(pause, "populated 0"))
 		return xbzrle_fail(err, ESRCH, 0, "no process is left in %s",
 				   pause->group);

@@ -273,9 +273,14 @@ static bool is_end(const struct snapshot *snapshot, int ret)
 static int summarize(const struct snapshot *snapshot, int ret,
 		     struct xbzrle_error *err)
 {
+	const struct options *options = snapshot->options;
+
 	if (ret && !is_end(snapshot, ret))
 		return ret;
-	if (!snapshot->options->quiet) {
+	if (ret && options->pid && target_has_ended(&snapshot->target))
+		xbzrle_fail(err, ESRCH, 0, "process %d has ended",
+			    options->pid);
+	if (!options->quiet) {
 		if (ret) {
 			fputs("xbzrle: ", stderr);
 			command_print(stderr, err->message);
