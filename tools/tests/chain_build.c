@@ -281,9 +281,11 @@ void maker_line(const struct maker *maker, uint64_t bytes, const char *before,
 		region = &maker->regions[i];
 		if (!region->present)
 			continue;
-		put_text(line, "%s{\"address\":\"%#" PRIx64 "\",\"length\":%u,\"name\":\"%s\",\"pid\":4242,\"xxh3_sum\":\"",
-			 comma ? "," : "", region->address,
+		put_text(line, "%s{\"address\":\"%#" PRIx64 "\",",
+			 comma ? "," : "", region->address);
+		put_text(line, "\"length\":%u,\"name\":\"%s\",",
 			 region->pages * UNIT, region->name);
+		put_text(line, "\"pid\":4242,\"xxh3_sum\":\"");
 		put_sum(region, line);
 		put_text(line, "\"}");
 		comma = true;

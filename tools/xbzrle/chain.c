@@ -536,7 +536,7 @@ int chain_find(const struct chain *chain, uint64_t number, size_t *index,
 		*err = chain->damage;
 		return -err->code;
 	}
-	if (!chain->count)
+	if (!chain->rounds || !chain->count)
 		return xbzrle_fail(err, ENOENT, 0, "%s has no round yet",
 				   chain->path);
 	first = chain->rounds[0].number;
@@ -657,7 +657,7 @@ static int refresh(struct chain *chain, struct xbzrle_error *err)
  */
 int chain_append(struct chain *chain, json_t *entry, struct xbzrle_error *err)
 {
-	struct chain_round round = { .entry = entry }, *rounds = chain->rounds;
+	struct chain_round round = { .entry = entry }, *rounds;
 	int ret;
 
 	ret = lock_manifest(chain, err);

@@ -293,7 +293,7 @@ static int check_members(struct pause *pause, struct xbzrle_error *err)
 	return ret;
 }
 
-static int freeze(struct pause *pause, struct xbzrle_error *err)
+static int freeze_group(struct pause *pause, struct xbzrle_error *err)
 {
 	const struct timespec moment = { .tv_nsec = 100000 };
 	double start = progress_now();
@@ -345,7 +345,7 @@ int pause_begin(struct pause *pause, struct xbzrle_error *err)
 	int ret;
 
 	if (pause->group) {
-		ret = freeze(pause, err);
+		ret = freeze_group(pause, err);
 	} else {
 		ret = check_target(pause, err);
 		if (!ret)

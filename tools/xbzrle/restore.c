@@ -332,7 +332,8 @@ static const struct argp restore_argp = {
 	.options = restore_options,
 	.parser = parse_name,
 	.args_doc = "--output DIR CHAIN[@N]",
-	.doc = "Make image files, as recv does, of round N of a chain of snapshots, or of the last.",
+	.doc =
+	"Make image files, as recv does, of round N of a chain of snapshots, or of the last.",
 };
 
 static const struct argp verify_argp = {
@@ -345,7 +346,8 @@ static const struct argp verify_argp = {
 static const struct argp fold_argp = {
 	.parser = parse_name,
 	.args_doc = "CHAIN@N",
-	.doc = "Give round N of a chain of snapshots all that it builds upon, and drop those before.",
+	.doc =
+	"Give round N of a chain of snapshots all that it builds upon, and drop those before.",
 };
 
 static int finish(int ret, const struct xbzrle_error *err)

@@ -559,7 +559,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		if (!options->pid || !options->to)
 			argp_error(state, "--pid PID and a destination are needed");
 		if (options->consistent && options->then != TARGET_CONT)
-			argp_error(state, "with --consistent the process goes on before all has arrived: --then could only lose what it writes then");
+			argp_error(state,
+				   "with --consistent the process goes on before all has arrived: --then could only lose what it writes then");
 		if (options->freezer && !options->consistent)
 			argp_error(state, "--freezer is for --consistent");
 		break;

@@ -451,10 +451,12 @@ static void check_options(const struct options *options,
 	if (options->session < 0 && !options->pid)
 		argp_error(state, "--pid PID or --session FD is needed");
 	if (options->session >= 0 && !options->pid && !options->freezer)
-		argp_error(state, "who writes to the session's memory has to be paused: --pid PID or --freezer CGROUP says who that is");
+		argp_error(state,
+			   "who writes to the session's memory has to be paused: --pid PID or --freezer CGROUP says who that is");
 	if (options->session >= 0 &&
 	    (options->wish_count || options->tracker != XBZRLE_TRACKER_AUTO))
-		argp_error(state, "--session takes its regions as they are: --map and --tracker are for --pid alone");
+		argp_error(state,
+			   "--session takes its regions as they are: --map and --tracker are for --pid alone");
 }
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
