@@ -534,7 +534,7 @@ int chain_find(const struct chain *chain, uint64_t number, size_t *index,
 
 	if (chain->damage.code && (!number || !chain->count)) {
 		*err = chain->damage;
-		return -err->code;
+		return -EBADMSG;
 	}
 	if (!chain->rounds || !chain->count)
 		return xbzrle_fail(err, ENOENT, 0, "%s has no round yet",
