@@ -13,6 +13,15 @@
 #define BASE_GFP	(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
 #define MOMENT_GFP	(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
 
+/*
+ * Is it a page of the process, frozen? Ours are nobody's, and the only ones that
+ * may be written.
+ */
+static bool page_is_frozen(struct page *page)
+{
+	return PageAnon(page);
+}
+
 /* Returns 0, also if somebody was faster, -ENOSPC over the budget, -ENOMEM. */
 static int keep_moment(struct xbzrle_capturer *capture, unsigned long key,
 		       struct page *page)
@@ -26,7 +35,7 @@ static int keep_moment(struct xbzrle_capturer *capture, unsigned long key,
 			return -ENOMEM;
 		copy_highpage(copy, page);
 	}
-	ret = xbzrle_cache_hold(capture->cache, key, copy);
+	ret = xbzrle_cache_hold(capture->cache, key, copy, true);
 	if (!ret)
 		atomic_long_inc(&capture->nr_moments);
 	else if (copy)
@@ -42,6 +51,10 @@ static void keep_base(struct xbzrle_capturer *capture, unsigned long key,
 	if (!READ_ONCE(capture->bases) ||
 	    !xbzrle_cache_wants(capture->cache, key, &copy))
 		return;
+	if (copy && page_is_frozen(copy)) {
+		put_page(copy);
+		copy = NULL;
+	}
 	if (!copy)
 		copy = alloc_page(BASE_GFP);
 	if (!copy)
@@ -68,6 +81,21 @@ static void capture_keep(struct xbzrle_keeper *keeper,
 		keep_base(capture, key, page);
 }
 
+/* One that finds no room is not kept, and the unit copied when its turn comes. */
+static void capture_frozen(struct xbzrle_keeper *keeper,
+			   struct xbzrle_region *region, unsigned long unit,
+			   struct page *page)
+{
+	struct xbzrle_capturer *capture =
+		container_of(keeper, struct xbzrle_capturer, keeper);
+
+	/* In an ordinary round a base is worth more than one copy less. */
+	if (xbzrle_cache_hold(capture->cache,
+			      xbzrle_cache_key(region->id, unit), page,
+			      region->moment))
+		put_page(page);
+}
+
 /**
  * xbzrle_capture_init() - begin with nothing captured
  * @capture: the state, zeroed
@@ -80,6 +108,7 @@ void xbzrle_capture_init(struct xbzrle_capturer *capture,
 {
 	capture->cache = cache;
 	capture->keeper.keep = capture_keep;
+	capture->keeper.frozen = capture_frozen;
 }
 
 /* The live page behind a unit, with a reference, or NULL for a hole. */
@@ -135,9 +164,12 @@ int xbzrle_capture_unit(struct xbzrle_capturer *capture,
 	int ret;
 
 	*captured = (struct xbzrle_captured){};
-	if (region->moment &&
-	    xbzrle_cache_release(capture->cache, key, &captured->page))
+	if ((region->moment || region->capture == XBZRLE_CAPTURE_FREEZE) &&
+	    xbzrle_cache_release(capture->cache, key, &captured->page)) {
+		if (captured->page && page_is_frozen(captured->page))
+			capture->nr_frozen++;
 		return 0;
+	}
 	ret = get_live(capture, region, unit, nr, &live);
 	if (ret)
 		return ret;
@@ -196,6 +228,9 @@ static int copy_unit(struct xbzrle_capturer *capture,
 	struct page *live;
 	int ret;
 
+	/* Frozen, or kept by a fault that was faster. */
+	if (xbzrle_cache_holds(capture->cache, key))
+		return 0;
 	ret = get_live(capture, region, unit, nr, &live);
 	if (ret)
 		return ret;
@@ -210,8 +245,8 @@ static int copy_unit(struct xbzrle_capturer *capture,
  * @capture: the state
  * @region: the region, harvested for a round of a moment
  *
- * That is all pending units of a region whose tracker does not see a write
- * begin; otherwise those that are dirty again, which somebody holds.
+ * Where the tracker sees a write begin, that is what is dirty again, as somebody
+ * holds it; otherwise all pending units that were not frozen.
  *
  * Context: may sleep; session's lock.
  * Return: 0, -ENOSPC over the budget, -ENOMEM, -EINTR, or the reason the region
@@ -240,7 +275,8 @@ int xbzrle_capture_moment(struct xbzrle_capturer *capture,
 /**
  * xbzrle_capture_spare() - give a page for the next capture
  * @capture: the state
- * @page: a page whose only reference is the caller's, or NULL
+ * @page: a page that nobody else has, or one that was frozen, which is let go
+ *	of, or NULL
  *
  * Context: session's lock.
  */
@@ -248,7 +284,7 @@ void xbzrle_capture_spare(struct xbzrle_capturer *capture, struct page *page)
 {
 	if (!page)
 		return;
-	if (capture->spare)
+	if (capture->spare || page_is_frozen(page))
 		put_page(page);
 	else
 		capture->spare = page;

@@ -515,17 +515,31 @@ unlock:
 }
 
 /**
+ * xbzrle_cache_holds() - is something held of a unit?
+ * @cache: the cache
+ * @key: the unit's key
+ *
+ * Context: any but interrupts.
+ * Return: whether it is, at that moment.
+ */
+bool xbzrle_cache_holds(struct xbzrle_cache *cache, unsigned long key)
+{
+	return xa_load(&cache->moments, key);
+}
+
+/**
  * xbzrle_cache_hold() - keep what a round is to have of a unit
  * @cache: the cache
  * @key: the unit's key
  * @page: the content; the cache takes this reference. NULL for a hole.
+ * @may_evict: a base goes if there is no room
  *
  * Context: may sleep.
  * Return: 0, or -EBUSY if something is held of it already, -ENOSPC over the
  * budget, -ENOMEM; then the reference is the caller's still.
  */
 int xbzrle_cache_hold(struct xbzrle_cache *cache, unsigned long key,
-		      struct page *page)
+		      struct page *page, bool may_evict)
 {
 	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
 	struct xbzrle_base *victim;
@@ -533,14 +547,14 @@ int xbzrle_cache_hold(struct xbzrle_cache *cache, unsigned long key,
 	int ret = 0;
 
 	/* Not later, when the budget may have no room for a second one. */
-	if (xa_load(&cache->moments, key))
+	if (xbzrle_cache_holds(cache, key))
 		return -EBUSY;
 	if (!page)
 		return xa_insert(&cache->moments, key, xa_mk_value(0), gfp);
 
 	spin_lock(&cache->lock);
 	if (cache_full(cache)) {
-		victim = draw_victim(cache);
+		victim = may_evict ? draw_victim(cache) : NULL;
 		if (victim) {
 			spare = evict(cache, victim);
 			cache->evicted++;

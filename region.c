@@ -150,6 +150,20 @@ unlock:
 }
 
 /**
+ * xbzrle_region_frozen() - a harvest has frozen the page of a pending unit
+ * @region: the region
+ * @unit: the unit
+ * @page: the page, whose reference is taken over
+ *
+ * Context: may sleep; session's lock.
+ */
+void xbzrle_region_frozen(struct xbzrle_region *region, unsigned long unit,
+			  struct page *page)
+{
+	region->keeper->frozen(region->keeper, region, unit, page);
+}
+
+/**
  * xbzrle_region_begin_moment() - the next harvest is for a round of a moment
  * @region: the region, of which no round is being read
  *

@@ -141,7 +141,8 @@ int xbzrle_session_get_info(struct xbzrle_cmd *cmd)
 			 XBZRLE_FEATURE_CAPTURE_PREIMAGE |
 			 XBZRLE_FEATURE_POINT_IN_TIME;
 	if (XBZRLE_HAVE_TRACKER_PTE)
-		info->features |= XBZRLE_FEATURE_TRACKER_PTE;
+		info->features |= XBZRLE_FEATURE_TRACKER_PTE |
+				  XBZRLE_FEATURE_CAPTURE_FREEZE;
 	if (XBZRLE_HAVE_TRACKER_EXTERNAL)
 		info->features |= XBZRLE_FEATURE_TRACKER_EXTERNAL;
 	info->max_regions = XBZRLE_MAX_REGIONS;
@@ -226,6 +227,8 @@ static void publish_region(struct xbzrle_session *session, u32 id,
 {
 	lockdep_assert_held(&session->lock);
 	region->id = id;
+	if (region->capture != XBZRLE_CAPTURE_COPY)
+		xbzrle_region_attach(region, &session->stream.capture.keeper);
 	xa_store(&session->regions, id, region, GFP_KERNEL_ACCOUNT);
 	session->nr_regions++;
 }
@@ -262,8 +265,6 @@ static int create_locked(struct xbzrle_cmd *cmd, const char *name)
 	/* One reference for the file table, one for the session. */
 	get_file(file);
 	publish_region(session, create->region_id, region);
-	if (region->capture == XBZRLE_CAPTURE_PREIMAGE)
-		xbzrle_region_attach(region, &session->stream.capture.keeper);
 	fd_install(create->fd, file);
 	return 0;
 
@@ -350,20 +351,24 @@ static struct mm_struct *get_target_mm(pid_t nr)
 
 /*
  * AUTO is the tracker that sees by itself, which the external one does not.
- * None of them sees a write begin, as pre-images need it.
+ * None of them sees a write begin, as pre-images need it, and only the pte
+ * tracker can freeze.
  */
 static struct xbzrle_region *make_region(const struct xbzrle_register *reg,
 					 struct xbzrle_range *range,
 					 const char *name)
 {
-	if (reg->capture == XBZRLE_CAPTURE_PREIMAGE) {
+	bool external = reg->tracker == XBZRLE_TRACKER_EXTERNAL;
+	bool freeze = reg->capture == XBZRLE_CAPTURE_FREEZE;
+
+	if (reg->capture == XBZRLE_CAPTURE_PREIMAGE || (external && freeze)) {
 		range->error_addr = range->addr;
 		return ERR_PTR(-EOPNOTSUPP);
 	}
-	if (reg->tracker == XBZRLE_TRACKER_EXTERNAL)
+	if (external)
 		return xbzrle_external_register(range, name, reg->name_len);
 	return xbzrle_pte_register(range, reg->tracker == XBZRLE_TRACKER_PTE,
-				   name, reg->name_len);
+				   freeze, name, reg->name_len);
 }
 
 static int register_locked(struct xbzrle_cmd *cmd, struct mm_struct *mm,
@@ -425,7 +430,7 @@ int xbzrle_session_register(struct xbzrle_cmd *cmd)
 	int ret;
 
 	if (reg->flags || reg->reserved || reg->pid < 0 ||
-	    reg->capture > XBZRLE_CAPTURE_PREIMAGE ||
+	    reg->capture > XBZRLE_CAPTURE_FREEZE ||
 	    reg->tracker > XBZRLE_TRACKER_EXTERNAL ||
 	    reg->tracker == XBZRLE_TRACKER_OWNED)
 		return -EINVAL;
@@ -724,6 +729,7 @@ static void fill_stats(struct xbzrle_session *session,
 	stats->moments = atomic_long_read(&stream->capture.nr_moments);
 	stats->still_pages = stream->capture.nr_still;
 	stats->copied_pages = stream->capture.nr_copied;
+	stats->frozen_pages = stream->capture.nr_frozen;
 	xa_for_each(&session->regions, id, region)
 		stats->pending_pages += count_pending(session, region);
 	stats->round_left = stream->active;

@@ -478,10 +478,13 @@ static int get_spare(struct xbzrle_stream *stream)
 	if (stream->capture.spare)
 		return 0;
 	page = alloc_page(gfp | __GFP_NORETRY) ?:
-	       xbzrle_cache_take(&stream->cache) ?:
-	       alloc_page(gfp | __GFP_RETRY_MAYFAIL);
+	       xbzrle_cache_take(&stream->cache);
 	xbzrle_capture_spare(&stream->capture, page);
-	return page ? 0 : -ENOMEM;
+	/* There was no base, or it was a frozen page. */
+	if (!stream->capture.spare)
+		xbzrle_capture_spare(&stream->capture,
+				     alloc_page(gfp | __GFP_RETRY_MAYFAIL));
+	return stream->capture.spare ? 0 : -ENOMEM;
 }
 
 /* Encode until @want bytes are there, the buffer is full, or the round ends. */
@@ -594,7 +597,7 @@ static ssize_t read_records(struct xbzrle_stream *stream, struct iov_iter *to,
 			return total ?: -EFAULT;
 	}
 	if (!stream->eos_due && stream->next_record == stream->nr_records) {
-		if (stream->moment)
+		if (stream->moment || !xa_empty(&stream->cache.moments))
 			xbzrle_stream_end_moment(stream);
 		WRITE_ONCE(stream->active, false);
 		/* Nothing but a FULL round can follow, and it has no use for them. */

@@ -192,6 +192,7 @@ static long owned_file_fallocate(struct file *file, int mode, loff_t offset,
 	len = min(len, size - offset);
 
 	atomic_inc(&owned->region.punching);
+	/* Who finds a new page, through whatever lock, sees that. */
 	smp_mb__after_atomic();
 	ret = owned_keep_range(owned, offset >> PAGE_SHIFT, len >> PAGE_SHIFT);
 	if (!ret) {
@@ -201,6 +202,7 @@ static long owned_file_fallocate(struct file *file, int mode, loff_t offset,
 		xbzrle_dirty_add_range(&owned->region.dirty,
 				       offset >> PAGE_SHIFT, len >> PAGE_SHIFT);
 	}
+	/* Who does not see it any more finds the units dirty. */
 	smp_mb__before_atomic();
 	atomic_dec(&owned->region.punching);
 	return ret;

@@ -17,6 +17,13 @@
  * since a module cannot raise mmu notifier events: an mm with a foreign
  * notifier is refused. So are two trackers on one page, which would take each
  * other's write permission away unseen.
+ *
+ * Private memory can be captured by freezing: the harvest takes a reference on
+ * the page itself and marks it as possibly shared, as fork() does, so that the
+ * kernel gives the next writer a copy, and the page never changes again. Until
+ * the flush a CPU may still write to it through its TLB, and must not find a
+ * copy that lacks this write: page faults are kept out meanwhile, by mmap_lock
+ * for write and the locks of the VMAs.
  */
 #include <linux/atomic.h>
 #include <linux/bitmap.h>
@@ -27,6 +34,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/pagemap.h>
 #include <linux/rcupdate.h>
+#include <linux/rmap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
@@ -44,6 +52,11 @@
 
 /* Address space walked under one hold of mmap_lock, with one TLB flush. */
 #define PTE_CHUNK	(256UL << 20)
+/*
+ * The same where page faults wait for it, to freeze pages. It also ends with
+ * the first page table that has some.
+ */
+#define PTE_CHUNK_FREEZE	(16UL << 20)
 /* Units of the dirty set looked at in one go. */
 #define PTE_TAKE_MAX	BIT(16)
 /* Memory whose faults are not ours to judge. */
@@ -74,6 +87,16 @@ struct pte_nohuge {
 };
 
 /**
+ * struct pte_frozen - a page that cannot change any more
+ * @unit: whose content it is
+ * @page: the page, with a reference
+ */
+struct pte_frozen {
+	unsigned long unit;
+	struct page *page;
+};
+
+/**
  * struct xbzrle_pte - a region of memory that existed before
  * @region: the part all trackers share
  * @mm: whose memory; pinned, its user count is taken for each use
@@ -82,6 +105,7 @@ struct pte_nohuge {
  * @start: first address
  * @end: the address behind it
  * @shared: shmem-backed shared memory rather than private anonymous
+ * @frozen: room for what one page table can give, if pages are frozen, or NULL
  * @nohuge: VMAs to give their huge pages back to, in address order and apart;
  *	session's lock
  * @armed: bit per unit that was looked at since it was populated; session's
@@ -98,6 +122,7 @@ struct xbzrle_pte {
 	unsigned long start;
 	unsigned long end;
 	bool shared;
+	struct pte_frozen *frozen;
 	struct list_head nohuge;
 	unsigned long *armed;
 	struct mmu_interval_notifier notifier;
@@ -368,15 +393,58 @@ static void pte_allow_huge(struct xbzrle_pte *pte, bool alive)
 /**
  * struct pte_walk - state of one walk
  * @pte: the region
+ * @end: where it ends
  * @flush: a PTE lost its write permission
+ * @nr_frozen: pages in @pte->frozen
+ * @folio: the folio of the last of them
+ * @folio_refs: references that this walk took on @folio
  * @read_only: the VMA is private and not writable. ptrace() and /proc/PID/mem
  *	write to it all the same, leaving no trace in the PTE.
  */
 struct pte_walk {
 	struct xbzrle_pte *pte;
+	unsigned long end;
 	bool flush;
+	unsigned int nr_frozen;
+	struct folio *folio;
+	int folio_refs;
 	bool read_only;
 };
+
+/*
+ * Take a page as it is, and away from its writers; under the page-table lock.
+ * False if somebody could write to it all the same. The PTE is not writable
+ * afterwards.
+ */
+static bool pte_freeze(struct pte_walk *walk, pte_t *ptep, unsigned long addr,
+		       struct page *page)
+{
+	struct folio *folio = page_folio(page);
+	struct xbzrle_pte *pte = walk->pte;
+	pte_t entry = ptep_get_and_clear(pte->mm, addr, ptep);
+	bool frozen;
+
+	if (walk->folio != folio) {
+		walk->folio = folio;
+		walk->folio_refs = 0;
+	}
+	/* Whoever takes the page without a lock looks at the PTE again. */
+	smp_mb();
+	frozen = !xbzrle_region_page_held(page, walk->folio_refs) &&
+		 (!PageAnonExclusive(page) ||
+		  !folio_try_share_anon_rmap_pte(folio, page));
+	walk->flush |= pte_write(entry);
+	set_pte_at(pte->mm, addr, ptep, pte_wrprotect(entry));
+	if (frozen) {
+		get_page(page);
+		walk->folio_refs++;
+		pte->frozen[walk->nr_frozen++] = (struct pte_frozen){
+			.unit = pte_unit(pte, addr),
+			.page = page,
+		};
+	}
+	return frozen;
+}
 
 /* For each PTE of a populated page table, under the page-table lock. */
 static int pte_harvest_one(pte_t *ptep, unsigned long addr, void *data)
@@ -404,7 +472,8 @@ static int pte_harvest_one(pte_t *ptep, unsigned long addr, void *data)
 	found = walk->read_only || !test_bit(unit, pte->armed) ||
 		xbzrle_dirty_test(&region->dirty, unit);
 	if (pte_present(entry) && pte_write(entry)) {
-		ptep_set_wrprotect(pte->mm, addr, ptep);
+		if (!pte->frozen)
+			ptep_set_wrprotect(pte->mm, addr, ptep);
 		walk->flush = true;
 		found = true;
 	}
@@ -423,7 +492,9 @@ static int pte_harvest_one(pte_t *ptep, unsigned long addr, void *data)
 	if (!pte_present(entry)) {
 		xbzrle_dirty_add(&region->dirty, unit);
 	} else if (!is_zero_pfn(pte_pfn(entry)) &&
-		   xbzrle_region_page_held(pte_page(entry), 0)) {
+		   (pte->frozen ?
+		    !pte_freeze(walk, ptep, addr, pte_page(entry)) :
+		    xbzrle_region_page_held(pte_page(entry), 0))) {
 		xbzrle_dirty_add(&region->dirty, unit);
 		region->nr_held++;
 	}
@@ -439,6 +510,11 @@ static int pte_walk_range(struct pte_walk *walk, unsigned long start,
 	int ret;
 
 	for (addr = start; addr < end; addr = next) {
+		if (walk->nr_frozen) {
+			/* The next page table may have more than there is room. */
+			walk->end = addr;
+			return 0;
+		}
 		pmd = xbzrle_existing_pmd(pte->mm, addr, end, &next);
 		/* Of shared memory no PTE is left, but the event tells. */
 		while (pmd && xbzrle_existing_pmd_huge(READ_ONCE(*pmd))) {
@@ -470,18 +546,38 @@ static int pte_walk_range(struct pte_walk *walk, unsigned long start,
 	return 0;
 }
 
-static int pte_walk_vmas(struct pte_walk *walk, unsigned long start,
-			 unsigned long end)
+static int pte_walk_vmas(struct pte_walk *walk, unsigned long start)
 {
 	struct vm_area_struct *vma;
 	unsigned long addr;
 	int ret = 0;
 
-	for (addr = start; !ret && addr < end; addr = vma->vm_end) {
+	for (addr = start; !ret && addr < walk->end; addr = vma->vm_end) {
 		vma = find_vma(walk->pte->mm, addr);
 		walk->read_only = !(vma->vm_flags & (VM_WRITE | VM_SHARED));
-		ret = pte_walk_range(walk, addr, min(end, vma->vm_end));
+		if (walk->pte->frozen)
+			vma_start_write(vma);
+		ret = pte_walk_range(walk, addr, min(walk->end, vma->vm_end));
 	}
+	return ret;
+}
+
+/* With mmap_lock held for write on success. */
+static int pte_write_lock_range(struct xbzrle_pte *pte, unsigned long start,
+				unsigned long end)
+{
+	unsigned long addr;
+	int ret;
+
+	if (mmap_write_lock_killable(pte->mm))
+		return -EINTR;
+	ret = pte_check_range(pte, start, end, &addr);
+	if (ret > 0)
+		ret = pte_forbid_huge(pte);
+	else if (ret < 0)
+		ret = pte_end(pte, ret, addr);
+	if (ret)
+		mmap_write_unlock(pte->mm);
 	return ret;
 }
 
@@ -502,27 +598,22 @@ static int pte_lock_range(struct xbzrle_pte *pte, unsigned long start,
 		return pte_end(pte, ret, addr);
 
 	/* Somebody asked for huge pages again. */
-	if (mmap_write_lock_killable(pte->mm))
-		return -EINTR;
-	ret = pte_check_range(pte, start, end, &addr);
-	if (ret > 0)
-		ret = pte_forbid_huge(pte);
-	else if (ret < 0)
-		ret = pte_end(pte, ret, addr);
-	if (ret)
-		mmap_write_unlock(pte->mm);
-	else
+	ret = pte_write_lock_range(pte, start, end);
+	if (!ret)
 		mmap_write_downgrade(pte->mm);
 	return ret;
 }
 
+/* Where it got to is in *@next, which says first how far to go. */
 static int pte_harvest_chunk(struct xbzrle_pte *pte, unsigned long start,
-			     unsigned long end)
+			     unsigned long *next)
 {
-	struct pte_walk walk = { .pte = pte };
+	struct pte_walk walk = { .pte = pte, .end = *next };
+	unsigned int i;
 	int ret;
 
-	ret = pte_lock_range(pte, start, end);
+	ret = pte->frozen ? pte_write_lock_range(pte, start, walk.end) :
+			    pte_lock_range(pte, start, walk.end);
 	if (ret)
 		return ret;
 	/*
@@ -530,17 +621,25 @@ static int pte_harvest_chunk(struct xbzrle_pte *pte, unsigned long start,
 	 * forbids; who else changes these PTEs meanwhile has to flush as well.
 	 */
 	inc_tlb_flush_pending(pte->mm);
-	ret = pte_walk_vmas(&walk, start, end);
+	ret = pte_walk_vmas(&walk, start);
 	if (walk.flush)
 		xbzrle_flush_tlb_mm(pte->mm);
 	dec_tlb_flush_pending(pte->mm);
-	mmap_read_unlock(pte->mm);
+	if (pte->frozen)
+		mmap_write_unlock(pte->mm);
+	else
+		mmap_read_unlock(pte->mm);
+	for (i = 0; i < walk.nr_frozen; i++)
+		xbzrle_region_frozen(&pte->region, pte->frozen[i].unit,
+				     pte->frozen[i].page);
+	*next = walk.end;
 	return ret;
 }
 
 static int pte_harvest(struct xbzrle_region *region)
 {
 	struct xbzrle_pte *pte = to_pte(region);
+	unsigned long chunk = pte->frozen ? PTE_CHUNK_FREEZE : PTE_CHUNK;
 	unsigned long addr, next;
 	u64 ended_addr;
 	int ret;
@@ -554,8 +653,8 @@ static int pte_harvest(struct xbzrle_region *region)
 	/* Waits for changes that are under way. */
 	pte_take_dirty(pte, mmu_interval_read_begin(&pte->notifier));
 	for (addr = pte->start; !ret && addr < pte->end; addr = next) {
-		next = min(pte->end, addr + PTE_CHUNK);
-		ret = pte_harvest_chunk(pte, addr, next);
+		next = min(pte->end, addr + chunk);
+		ret = pte_harvest_chunk(pte, addr, &next);
 		if (!ret && fatal_signal_pending(current))
 			ret = -EINTR;
 		cond_resched();
@@ -657,6 +756,7 @@ static void pte_release(struct xbzrle_region *region)
 
 	mmu_notifier_put(&pte->xmm->notifier);
 	mmdrop(pte->mm);
+	kvfree(pte->frozen);
 	kvfree(pte->armed);
 	xbzrle_region_destroy(region);
 	kfree(pte);
@@ -708,7 +808,8 @@ static int pte_attach(struct xbzrle_pte *pte, struct xbzrle_range *range,
 	int ret;
 
 	vma = find_vma(pte->mm, addr);
-	pte->shared = shared && vma && vma->vm_flags & VM_SHARED;
+	pte->shared = shared && !pte->frozen && vma &&
+		      vma->vm_flags & VM_SHARED;
 	ret = pte_check_range(pte, pte->start, pte->end, &addr);
 	range->error_addr = addr;
 	if (ret < 0)
@@ -756,6 +857,7 @@ put_xmm:
  * @range: what to track
  * @shared: the caller asked for this tracker by name, which allows shmem-backed
  *	shared memory: only writes through the range's mm are seen
+ * @freeze: freeze pages where that can be done, of private memory only
  * @name: its name in the stream
  * @name_len: bytes in @name
  *
@@ -766,8 +868,8 @@ put_xmm:
  * session, -ENOMEM, -EINTR.
  */
 struct xbzrle_region *xbzrle_pte_register(struct xbzrle_range *range,
-					  bool shared, const char *name,
-					  u32 name_len)
+					  bool shared, bool freeze,
+					  const char *name, u32 name_len)
 {
 	struct xbzrle_pte *pte;
 	int ret;
@@ -785,6 +887,14 @@ struct xbzrle_region *xbzrle_pte_register(struct xbzrle_range *range,
 		ret = -ENOMEM;
 		goto destroy_region;
 	}
+	if (freeze) {
+		pte->region.capture = XBZRLE_CAPTURE_FREEZE;
+		pte->frozen = kvmalloc_array(PTRS_PER_PTE, sizeof(*pte->frozen),
+					     GFP_KERNEL_ACCOUNT);
+		ret = -ENOMEM;
+		if (!pte->frozen)
+			goto free_armed;
+	}
 	pte->mm = range->mm;
 	pte->start = range->addr;
 	pte->end = range->addr + range->length;
@@ -793,14 +903,16 @@ struct xbzrle_region *xbzrle_pte_register(struct xbzrle_range *range,
 
 	ret = -EINTR;
 	if (mmap_write_lock_killable(pte->mm))
-		goto free_armed;
+		goto free_frozen;
 	ret = pte_attach(pte, range, shared);
 	mmap_write_unlock(pte->mm);
 	if (ret)
-		goto free_armed;
+		goto free_frozen;
 	mmgrab(pte->mm);
 	return &pte->region;
 
+free_frozen:
+	kvfree(pte->frozen);
 free_armed:
 	kvfree(pte->armed);
 destroy_region:

@@ -106,6 +106,25 @@ static inline void shrinker_free(struct shrinker *shrinker)
 }
 #endif
 
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)
+/* "mm: add per-VMA lock and helper functions to control it" */
+static inline void vma_start_write(struct vm_area_struct *vma)
+{
+	mmap_assert_write_locked(vma->vm_mm);
+}
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+/* "mm/rmap: convert page_try_share_anon_rmap() to folio_..." */
+#include <linux/rmap.h>
+
+static inline int folio_try_share_anon_rmap_pte(struct folio *folio,
+						struct page *page)
+{
+	return page_try_share_anon_rmap(page);
+}
+#endif
+
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 10, 0)
 /* "mm: track mapcount of large folios in single value", inline since then */
 static inline int xbzrle_folio_mapcount(struct folio *folio)

@@ -418,16 +418,16 @@ static void moments_come_before_bases(struct kunit *test)
 	sweep(test, 0, 3);
 	for (i = 0; i < 3; i++) {
 		page[i] = new_page(test);
-		KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, i, page[i]), 0);
+		KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, i, page[i], true), 0);
 		KUNIT_EXPECT_EQ(test, cache->used + cache->held, 3U);
 	}
 	/* No base is left to make room, and none comes in. */
 	page[3] = new_page(test);
-	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, 3, page[3]), -ENOSPC);
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, 3, page[3], true), -ENOSPC);
 	KUNIT_EXPECT_FALSE(test, xbzrle_cache_wants(cache, 3, &got));
 	KUNIT_EXPECT_PTR_EQ(test, admit(cache, 3, page[3]), page[3]);
 	/* A hole needs no room. */
-	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, 3, NULL), 0);
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, 3, NULL, true), 0);
 	KUNIT_EXPECT_EQ(test, cache->evicted, 3ULL);
 
 	for (i = 0; i < 3; i++) {
@@ -448,10 +448,10 @@ static void first_moment_stays(struct kunit *test)
 	struct page *first = new_page(test), *second = new_page(test), *got;
 
 	set_pages(test, 1);
-	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, 5, first), 0);
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, 5, first, true), 0);
 	/* Also where there is no room for it. */
-	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, 5, second), -EBUSY);
-	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, 5, NULL), -EBUSY);
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, 5, second, true), -EBUSY);
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, 5, NULL, true), -EBUSY);
 	KUNIT_EXPECT_EQ(test, cache->held, 1U);
 	KUNIT_EXPECT_TRUE(test, xbzrle_cache_release(cache, 5, &got));
 	KUNIT_EXPECT_PTR_EQ(test, got, first);
@@ -467,8 +467,8 @@ static void moments_of_a_region_go_with_it(struct kunit *test)
 
 	set_pages(test, 8);
 	get_page(page);
-	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, a + 1, page), 0);
-	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, b + 1, new_page(test)),
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, a + 1, page, true), 0);
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, b + 1, new_page(test), true),
 			0);
 	/* Not with bases. */
 	xbzrle_cache_drop_bases(cache);

@@ -24,6 +24,7 @@ struct xbzrle_cache;
  * @nr_moments: contents kept for rounds of a moment
  * @nr_still: units encoded from the page itself
  * @nr_copied: units copied to be encoded
+ * @nr_frozen: units encoded from a frozen page
  * @region: whose units are in @live
  * @unit: the first of @live
  * @nr: units in @live
@@ -42,6 +43,7 @@ struct xbzrle_capturer {
 	atomic_long_t nr_moments;
 	u64 nr_still;
 	u64 nr_copied;
+	u64 nr_frozen;
 	struct xbzrle_region *region;
 	unsigned long unit;
 	unsigned int nr;

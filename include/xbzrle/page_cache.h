@@ -49,7 +49,7 @@ struct xbzrle_base {
  * @refused: bases not admitted because each candidate victim was as hot
  */
 struct xbzrle_cache {
-	spinlock_t lock;
+	spinlock_t lock; /* innermost */
 	struct xarray entries;
 	struct xarray slots;
 	struct xarray moments;
@@ -100,7 +100,8 @@ bool xbzrle_cache_wants(struct xbzrle_cache *cache, unsigned long key,
 struct page *xbzrle_cache_admit(struct xbzrle_cache *cache, unsigned long key,
 				struct page *page, bool sent);
 int xbzrle_cache_hold(struct xbzrle_cache *cache, unsigned long key,
-		      struct page *page);
+		      struct page *page, bool may_evict);
+bool xbzrle_cache_holds(struct xbzrle_cache *cache, unsigned long key);
 bool xbzrle_cache_release(struct xbzrle_cache *cache, unsigned long key,
 			  struct page **page);
 void xbzrle_cache_release_all(struct xbzrle_cache *cache, unsigned long first,

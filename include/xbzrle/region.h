@@ -36,11 +36,17 @@ struct xbzrle_watch {
  *	for a hole. Otherwise it is what was last sent of the unit. May sleep;
  *	under the region's keeper_lock.
  *
+ * @frozen: take over a reference on a page that never changes again, which is
+ *	what the next round is to have of the unit. May sleep; session's lock.
+ *
  * The seam between a region and where pre-images go.
  */
 struct xbzrle_keeper {
 	void (*keep)(struct xbzrle_keeper *keeper, struct xbzrle_region *region,
 		     unsigned long unit, struct page *page, bool moment);
+	void (*frozen)(struct xbzrle_keeper *keeper,
+		       struct xbzrle_region *region, unsigned long unit,
+		       struct page *page);
 };
 
 /**
@@ -131,6 +137,8 @@ void xbzrle_region_attach(struct xbzrle_region *region,
 void xbzrle_region_settle_writes(struct xbzrle_region *region);
 void xbzrle_region_write(struct xbzrle_region *region, unsigned long unit,
 			 struct page *page);
+void xbzrle_region_frozen(struct xbzrle_region *region, unsigned long unit,
+			  struct page *page);
 void xbzrle_region_begin_moment(struct xbzrle_region *region);
 int xbzrle_region_harvest(struct xbzrle_region *region);
 unsigned long xbzrle_region_count_full(const struct xbzrle_region *region);

@@ -13,13 +13,13 @@ struct xbzrle_region;
 
 #if XBZRLE_HAVE_TRACKER_PTE
 struct xbzrle_region *xbzrle_pte_register(struct xbzrle_range *range,
-					  bool shared, const char *name,
-					  u32 name_len);
+					  bool shared, bool freeze,
+					  const char *name, u32 name_len);
 void xbzrle_pte_exit(void);
 #else
 static inline struct xbzrle_region *
-xbzrle_pte_register(struct xbzrle_range *range, bool shared, const char *name,
-		    u32 name_len)
+xbzrle_pte_register(struct xbzrle_range *range, bool shared, bool freeze,
+		    const char *name, u32 name_len)
 {
 	range->error_addr = range->addr;
 	return ERR_PTR(-EOPNOTSUPP);

@@ -129,6 +129,27 @@ int dev_create_as(int fd, const char *name, uint64_t length, uint32_t capture,
 int dev_register(int fd, const char *name, const void *addr, uint64_t length,
 		 pid_t pid, uint32_t tracker, struct xbzrle_register *out)
 {
+	return dev_register_as(fd, name, addr, length, pid, tracker,
+			       XBZRLE_CAPTURE_AUTO, out);
+}
+
+/**
+ * dev_register_as - REGISTER
+ * @fd: session
+ * @name: of the region
+ * @addr: first address
+ * @length: bytes
+ * @pid: owner of the memory, 0 for the caller
+ * @tracker: enum xbzrle_tracker
+ * @capture: enum xbzrle_capture
+ * @out: the struct as the kernel left it, may be NULL
+ *
+ * Return: 0 or a negative errno.
+ */
+int dev_register_as(int fd, const char *name, const void *addr,
+		    uint64_t length, pid_t pid, uint32_t tracker,
+		    uint32_t capture, struct xbzrle_register *out)
+{
 	struct xbzrle_register arg = {
 		.size = sizeof(arg),
 		.addr = (uintptr_t)addr,
@@ -137,6 +158,7 @@ int dev_register(int fd, const char *name, const void *addr, uint64_t length,
 		.name_len = strlen(name),
 		.pid = pid,
 		.tracker = tracker,
+		.capture = capture,
 	};
 	int ret = dev_ioctl(fd, XBZRLE_IOC_REGISTER, &arg);
 

@@ -27,6 +27,9 @@ int dev_create_as(int fd, const char *name, uint64_t length, uint32_t capture,
 		  uint32_t *id);
 int dev_register(int fd, const char *name, const void *addr, uint64_t length,
 		 pid_t pid, uint32_t tracker, struct xbzrle_register *out);
+int dev_register_as(int fd, const char *name, const void *addr,
+		    uint64_t length, pid_t pid, uint32_t tracker,
+		    uint32_t capture, struct xbzrle_register *out);
 int dev_track(int fd, const char *name, void *mem, uint64_t length);
 int dev_mark(int fd, uint32_t id, uint64_t first, uint64_t nr,
 	     const void *bitmap);

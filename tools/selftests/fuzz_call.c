@@ -316,6 +316,9 @@ static void make_register(struct fuzz_call *call, const struct fuzz_view *view,
 	arg->name = make_name(call, view, state, &arg->name_len);
 	arg->tracker = trackers[rnd_below(state, ARRAY_SIZE(trackers))];
 	arg->capture = rnd_below(state, 2);
+	/* Of the others each is for one tracker. */
+	if (arg->tracker == XBZRLE_TRACKER_PTE && one_in(state, 2))
+		arg->capture = XBZRLE_CAPTURE_FREEZE;
 	arg->region_id = rnd(state);
 	arg->error_addr = rnd(state);
 	if (fault == 0)
@@ -324,7 +327,7 @@ static void make_register(struct fuzz_call *call, const struct fuzz_view *view,
 		arg->tracker = XBZRLE_TRACKER_EXTERNAL + 1 +
 			       rnd_below(state, 1000);
 	else if (fault == 2)
-		arg->capture = XBZRLE_CAPTURE_PREIMAGE + 1 + rnd(state) % 1000;
+		arg->capture = XBZRLE_CAPTURE_FREEZE + 1 + rnd(state) % 1000;
 	else if (fault == 3)
 		arg->reserved = 1U << rnd_below(state, 32);
 

@@ -232,8 +232,7 @@ static enum fuzz_rule check_register(const struct xbzrle_info *info,
 	    reg->tracker != XBZRLE_TRACKER_PTE &&
 	    reg->tracker != XBZRLE_TRACKER_EXTERNAL)
 		return RULE_TRACKER;
-	if (reg->capture != XBZRLE_CAPTURE_AUTO &&
-	    reg->capture != XBZRLE_CAPTURE_COPY)
+	if (reg->capture > XBZRLE_CAPTURE_FREEZE)
 		return RULE_CAPTURE;
 	if (reg->addr % UNIT)
 		return RULE_ADDR;
@@ -337,6 +336,7 @@ static enum fuzz_rule check_memory(const struct fuzz_space *space,
 				   uint64_t features, __u64 *addr)
 {
 	bool shared = reg->tracker == XBZRLE_TRACKER_PTE &&
+		      reg->capture != XBZRLE_CAPTURE_FREEZE &&
 		      fuzz_space_kind(space, reg->addr) == KIND_SHARED;
 	enum fuzz_kind kind;
 
@@ -648,7 +648,8 @@ static const char *check_registered(const struct fuzz_state *state,
 				       out->region_id);
 		if (want.tracker == XBZRLE_TRACKER_AUTO)
 			want.tracker = XBZRLE_TRACKER_PTE;
-		want.capture = XBZRLE_CAPTURE_COPY;
+		if (want.capture == XBZRLE_CAPTURE_AUTO)
+			want.capture = XBZRLE_CAPTURE_COPY;
 		want.region_id = out->region_id;
 		want.error_addr = out->error_addr;
 	} else {

@@ -495,7 +495,8 @@ TEST_F(ioctl, info)
 	if (strstr(trackers, "owned"))
 		features |= XBZRLE_FEATURE_TRACKER_OWNED;
 	if (strstr(trackers, "pte"))
-		features |= XBZRLE_FEATURE_TRACKER_PTE;
+		features |= XBZRLE_FEATURE_TRACKER_PTE |
+			    XBZRLE_FEATURE_CAPTURE_FREEZE;
 	if (strstr(trackers, "external"))
 		features |= XBZRLE_FEATURE_TRACKER_EXTERNAL;
 	ASSERT_EQ(0, dev_info(self->fd, &info));
@@ -708,7 +709,7 @@ TEST_F(ioctl, register_choices)
 	arg.tracker = UINT32_MAX;
 	EXPECT_EQ(-EINVAL, dev_ioctl(self->fd, XBZRLE_IOC_REGISTER, &arg));
 	arg.tracker = XBZRLE_TRACKER_AUTO;
-	arg.capture = XBZRLE_CAPTURE_PREIMAGE + 1;
+	arg.capture = XBZRLE_CAPTURE_FREEZE + 1;
 	EXPECT_EQ(-EINVAL, dev_ioctl(self->fd, XBZRLE_IOC_REGISTER, &arg));
 	/* No tracker of memory that exists sees a write begin. */
 	arg.capture = XBZRLE_CAPTURE_PREIMAGE;

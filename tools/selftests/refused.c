@@ -70,6 +70,11 @@ static void expect_refused(struct __test_metadata *_metadata,
 				       trackers[i], &out));
 		EXPECT_EQ((uintptr_t)addr, out.error_addr);
 		EXPECT_EQ(0, out.region_id);
+		EXPECT_EQ(-EOPNOTSUPP,
+			  dev_register_as(self->fd, "a", addr, length, pid,
+					  trackers[i], XBZRLE_CAPTURE_FREEZE,
+					  &out));
+		EXPECT_EQ((uintptr_t)addr, out.error_addr);
 	}
 }
 

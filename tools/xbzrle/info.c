@@ -16,6 +16,7 @@ static const struct feature {
 	{ XBZRLE_FEATURE_TRACKER_EXTERNAL, "tracker-external" },
 	{ XBZRLE_FEATURE_CAPTURE_COPY, "capture-copy" },
 	{ XBZRLE_FEATURE_CAPTURE_PREIMAGE, "capture-preimage" },
+	{ XBZRLE_FEATURE_CAPTURE_FREEZE, "capture-freeze" },
 	{ XBZRLE_FEATURE_POINT_IN_TIME, "point-in-time" },
 };
 

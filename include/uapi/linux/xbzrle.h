@@ -50,11 +50,15 @@ enum xbzrle_tracker {
  * @XBZRLE_CAPTURE_PREIMAGE: a page is encoded from itself while its writers
  *	wait, and what is kept as its base is its content before the next write
  *	to it; for owned memory, where it is what AUTO picks
+ * @XBZRLE_CAPTURE_FREEZE: SYNC takes the page itself, and the process' next
+ *	write to it gets a copy, as after fork(); for private memory with the
+ *	pte tracker. What somebody holds is copied.
  */
 enum xbzrle_capture {
 	XBZRLE_CAPTURE_AUTO	= 0,
 	XBZRLE_CAPTURE_COPY	= 1,
 	XBZRLE_CAPTURE_PREIMAGE	= 2,
+	XBZRLE_CAPTURE_FREEZE	= 3,
 };
 
 /* Bits of xbzrle_info.features. */
@@ -63,6 +67,7 @@ enum xbzrle_capture {
 #define XBZRLE_FEATURE_CAPTURE_COPY	(1ULL << 2)
 #define XBZRLE_FEATURE_TRACKER_EXTERNAL	(1ULL << 3)
 #define XBZRLE_FEATURE_CAPTURE_PREIMAGE	(1ULL << 4)
+#define XBZRLE_FEATURE_CAPTURE_FREEZE	(1ULL << 5)
 #define XBZRLE_FEATURE_POINT_IN_TIME	(1ULL << 6)
 
 /**
@@ -246,6 +251,7 @@ struct xbzrle_sync {
  * @moments: out: contents kept, then or during SYNC, for POINT_IN_TIME rounds
  * @still_pages: out: pages encoded from themselves, while their writers waited
  * @copied_pages: out: pages copied before they were encoded
+ * @frozen_pages: out: pages that SYNC froze, encoded from themselves
  * @torn_rounds: out: POINT_IN_TIME rounds that became ordinary ones
  */
 struct xbzrle_stats {
@@ -275,6 +281,7 @@ struct xbzrle_stats {
 	__aligned_u64 moments;
 	__aligned_u64 still_pages;
 	__aligned_u64 copied_pages;
+	__aligned_u64 frozen_pages;
 	__aligned_u64 torn_rounds;
 };
 
