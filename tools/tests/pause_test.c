@@ -234,6 +234,16 @@ static void what_cannot_be_frozen(void **state)
 	assert_int_equal(pause_open(&pause, *state, "/nosuch", &err), -ENOENT);
 }
 
+static void not_itself(void **state)
+{
+	struct target target = { .pid = getpid(), .pidfd = -1 };
+	struct xbzrle_error err;
+	struct pause pause;
+
+	(void)state;
+	assert_int_equal(pause_open(&pause, &target, NULL, &err), -EDEADLK);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -247,6 +257,7 @@ int main(void)
 						end),
 		cmocka_unit_test_setup_teardown(what_cannot_be_frozen, start,
 						end),
+		cmocka_unit_test(not_itself),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

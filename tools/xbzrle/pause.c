@@ -108,6 +108,9 @@ int pause_open(struct pause *pause, struct target *target, const char *group,
 		.group = group,
 		.group_dir = -1,
 	};
+	if (target && target->pid == getpid())
+		return xbzrle_fail(err, EDEADLK, 0,
+				   "this tool cannot pause itself");
 	if (!group)
 		return 0;
 	pause->group_dir = open(group, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
