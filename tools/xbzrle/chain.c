@@ -704,9 +704,9 @@ static int write_beside(struct chain *chain, size_t index, json_t *entry)
 	int fd, ret = 0;
 	size_t i;
 
+	unlinkat(chain->dir, MANIFEST_NEW, 0);
 	fd = openat(chain->dir, MANIFEST_NEW,
-		    O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-		    0600);
+		    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
 	for (i = index; i < chain->count && !ret; i++) {

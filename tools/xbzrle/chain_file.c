@@ -354,9 +354,9 @@ int chain_file_begin(struct chain_file *file, struct chain *chain,
 		.number = number,
 		.base = base,
 	};
+	unlinkat(chain->dir, chain_new_name(number, base).text, 0);
 	file->fd = openat(chain->dir, chain_new_name(number, base).text,
-			  O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-			  0600);
+			  O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (file->fd < 0)
 		return xbzrle_fail(err, errno, 0,
 				   "cannot make a file in %s: %s", chain->path,

@@ -44,6 +44,15 @@ static int mark_and_sync(struct round_source *source, unsigned int flags,
 	return ret ? ret : xbzrle_sync(source->session, flags, sync, err);
 }
 
+/* What it wrote then, nobody has seen. */
+static int lost_writes(const struct round_source *source,
+		       struct xbzrle_error *err)
+{
+	return xbzrle_fail(err, EBUSY, 0,
+			   "process %d was put back to work while its soft-dirty bits were read",
+			   source->target->pid);
+}
+
 /* With all that write paused, for no longer than it takes. */
 static int sync_paused(struct round_source *source, unsigned int flags,
 		       struct xbzrle_sync *sync, struct xbzrle_error *err)
@@ -56,8 +65,11 @@ static int sync_paused(struct round_source *source, unsigned int flags,
 		return ret;
 	ret = mark_and_sync(source, flags, sync, err);
 	/* Somebody else has put them back to work. */
-	if (!ret && !pause_held(source->pause))
+	if (!ret && !pause_held(source->pause)) {
 		source->torn = true;
+		if (is_external(source))
+			ret = lost_writes(source, err);
+	}
 	pause_end(source->pause);
 	source->paused = progress_now() - start;
 	return ret;
@@ -78,11 +90,8 @@ static int sync_external(struct round_source *source, unsigned int flags,
 			return ret;
 	}
 	ret = mark_and_sync(source, flags, sync, err);
-	/* What it wrote then, nobody has seen. */
 	if (!ret && !target_is_stopped(target))
-		ret = xbzrle_fail(err, EBUSY, 0,
-				  "process %d was put back to work while its soft-dirty bits were read",
-				  target->pid);
+		ret = lost_writes(source, err);
 	if (ours) {
 		target_continue(target);
 		source->scan_time += progress_now() - start;

@@ -167,10 +167,16 @@ static int digest_region(const struct sender *sender,
 			 struct frame_digest *digest, struct xbzrle_error *err)
 {
 	const struct replica *replica = sender->source.replica;
+	const struct replica_region *copy = NULL;
 
 	if (replica)
-		return replica_digest(replica, replica_find(replica, region->name),
-				      digest->digest, err);
+		copy = replica_find(replica, region->name);
+	if (copy && copy->state == REPLICA_PRESENT)
+		return replica_digest(replica, copy, digest->digest, err);
+	if (replica)
+		return xbzrle_fail(err, EPROTO, 0,
+				   "region '%s' is not in the stream",
+				   region->name);
 	return digest_process(sender->target.pid, region->start,
 			      digest->length, digest->digest, err);
 }
