@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <linux/atomic.h>
+#include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/pgtable.h>
@@ -115,6 +116,59 @@ bool xbzrle_ending_note(struct xbzrle_ending *ending,
 void xbzrle_ending_wake(struct xbzrle_ending *ending)
 {
 	wake_up_all(&ending->watch->wait);
+}
+
+/* Runs before the change is made; may not sleep when not @range's to. */
+static bool span_invalidate(struct mmu_interval_notifier *notifier,
+			    const struct mmu_notifier_range *range,
+			    unsigned long seq)
+{
+	struct xbzrle_span *span =
+		container_of(notifier, struct xbzrle_span, notifier);
+	bool gone;
+
+	spin_lock(&span->ending.lock);
+	gone = xbzrle_ending_note(&span->ending, range->event,
+				  max(range->start, span->start));
+	spin_unlock(&span->ending.lock);
+	if (gone)
+		xbzrle_ending_wake(&span->ending);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops span_notifier_ops = {
+	.invalidate = span_invalidate,
+};
+
+/**
+ * xbzrle_span_watch() - have a region end with its memory
+ * @span: what is to be set up
+ * @range: the memory, which is mapped
+ *
+ * Context: may sleep; mmap_lock of @range->mm for write.
+ * Return: 0, -ENOMEM, -EINTR.
+ */
+int xbzrle_span_watch(struct xbzrle_span *span,
+		      const struct xbzrle_range *range)
+{
+	span->start = range->addr;
+	span->end = range->addr + range->length;
+	xbzrle_ending_init(&span->ending, range->watch);
+	return mmu_interval_notifier_insert_locked(&span->notifier, range->mm,
+						   range->addr, range->length,
+						   &span_notifier_ops);
+}
+
+/**
+ * xbzrle_span_drop() - the session lets go of the region
+ * @span: of the region
+ *
+ * Context: may sleep.
+ */
+void xbzrle_span_drop(struct xbzrle_span *span)
+{
+	mmu_interval_notifier_remove(&span->notifier);
+	xbzrle_ending_destroy(&span->ending);
 }
 
 /**
@@ -267,3 +321,24 @@ bool xbzrle_existing_hole(struct mm_struct *mm, unsigned long addr)
 }
 
 #endif /* CONFIG_MMU_NOTIFIER */
+
+/**
+ * xbzrle_existing_shared() - is it other processes' memory, too?
+ * @range: the memory
+ *
+ * Context: may sleep; takes mmap_lock of @range->mm.
+ * Return: 1 if its first page is mapped shared, 0, or -EINTR.
+ */
+int xbzrle_existing_shared(const struct xbzrle_range *range)
+{
+	struct vm_area_struct *vma;
+	int ret;
+
+	if (mmap_read_lock_killable(range->mm))
+		return -EINTR;
+	vma = find_vma(range->mm, range->addr);
+	ret = vma && vma->vm_start <= range->addr &&
+	      vma->vm_flags & VM_MAYSHARE;
+	mmap_read_unlock(range->mm);
+	return ret;
+}

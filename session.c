@@ -13,6 +13,7 @@
 #include "compat/compat.h"
 #include <xbzrle/session.h>
 #include <xbzrle/tracker_external.h>
+#include <xbzrle/tracker_mapping.h>
 #include <xbzrle/tracker_owned.h>
 #include <xbzrle/tracker_pte.h>
 
@@ -145,6 +146,8 @@ int xbzrle_session_get_info(struct xbzrle_cmd *cmd)
 				  XBZRLE_FEATURE_CAPTURE_FREEZE;
 	if (XBZRLE_HAVE_TRACKER_EXTERNAL)
 		info->features |= XBZRLE_FEATURE_TRACKER_EXTERNAL;
+	if (XBZRLE_HAVE_TRACKER_MAPPING)
+		info->features |= XBZRLE_FEATURE_TRACKER_MAPPING;
 	info->max_regions = XBZRLE_MAX_REGIONS;
 	info->name_max = XBZRLE_NAME_MAX;
 	info->max_region_length = XBZRLE_MAX_LENGTH;
@@ -358,17 +361,29 @@ static struct xbzrle_region *make_region(const struct xbzrle_register *reg,
 					 struct xbzrle_range *range,
 					 const char *name)
 {
-	bool external = reg->tracker == XBZRLE_TRACKER_EXTERNAL;
 	bool freeze = reg->capture == XBZRLE_CAPTURE_FREEZE;
+	u32 tracker = reg->tracker;
+	int shared;
 
-	if (reg->capture == XBZRLE_CAPTURE_PREIMAGE || (external && freeze)) {
+	if (tracker == XBZRLE_TRACKER_AUTO) {
+		shared = xbzrle_existing_shared(range);
+		if (shared < 0)
+			return ERR_PTR(shared);
+		if (shared)
+			tracker = XBZRLE_TRACKER_MAPPING;
+	}
+	if (reg->capture == XBZRLE_CAPTURE_PREIMAGE ||
+	    (freeze && (tracker == XBZRLE_TRACKER_EXTERNAL ||
+			tracker == XBZRLE_TRACKER_MAPPING))) {
 		range->error_addr = range->addr;
 		return ERR_PTR(-EOPNOTSUPP);
 	}
-	if (external)
+	if (tracker == XBZRLE_TRACKER_EXTERNAL)
 		return xbzrle_external_register(range, name, reg->name_len);
-	return xbzrle_pte_register(range, reg->tracker == XBZRLE_TRACKER_PTE,
-				   freeze, name, reg->name_len);
+	if (tracker == XBZRLE_TRACKER_MAPPING)
+		return xbzrle_mapping_register(range, name, reg->name_len);
+	return xbzrle_pte_register(range, tracker == XBZRLE_TRACKER_PTE, freeze,
+				   name, reg->name_len);
 }
 
 static int register_locked(struct xbzrle_cmd *cmd, struct mm_struct *mm,
@@ -431,7 +446,7 @@ int xbzrle_session_register(struct xbzrle_cmd *cmd)
 
 	if (reg->flags || reg->reserved || reg->pid < 0 ||
 	    reg->capture > XBZRLE_CAPTURE_FREEZE ||
-	    reg->tracker > XBZRLE_TRACKER_EXTERNAL ||
+	    reg->tracker > XBZRLE_TRACKER_MAPPING ||
 	    reg->tracker == XBZRLE_TRACKER_OWNED)
 		return -EINVAL;
 	if (!PAGE_ALIGNED(reg->addr))

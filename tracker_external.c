@@ -15,7 +15,6 @@
 #include <linux/hugetlb.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
-#include <linux/mmu_notifier.h>
 #include <linux/pagemap.h>
 #include <linux/pgtable.h>
 #include <linux/rcupdate.h>
@@ -43,18 +42,12 @@
  * struct xbzrle_external - a region of memory whose writes we are told of
  * @region: the part all trackers share
  * @mm: whose memory; pinned, its user count is taken for each use
- * @start: first address
- * @end: the address behind it
- * @notifier: tells when the memory is unmapped, or its process gone
- * @ending: whether it ended
+ * @span: where in @mm, and whether it is still there
  */
 struct xbzrle_external {
 	struct xbzrle_region region;
 	struct mm_struct *mm;
-	unsigned long start;
-	unsigned long end;
-	struct mmu_interval_notifier notifier;
-	struct xbzrle_ending ending;
+	struct xbzrle_span span;
 };
 
 static struct xbzrle_external *to_external(struct xbzrle_region *region)
@@ -66,36 +59,14 @@ static void external_found(struct xbzrle_external *external,
 			   unsigned long start, unsigned long end)
 {
 	xbzrle_region_found(&external->region,
-			    (start - external->start) >> PAGE_SHIFT,
+			    (start - external->span.start) >> PAGE_SHIFT,
 			    (end - start) >> PAGE_SHIFT);
 }
 
 static int external_check(struct xbzrle_region *region, u64 *addr)
 {
-	return xbzrle_ending_check(&to_external(region)->ending, addr);
+	return xbzrle_ending_check(&to_external(region)->span.ending, addr);
 }
-
-/* Runs before the change is made; may not sleep when not @range's to. */
-static bool external_invalidate(struct mmu_interval_notifier *notifier,
-				const struct mmu_notifier_range *range,
-				unsigned long seq)
-{
-	struct xbzrle_external *external =
-		container_of(notifier, struct xbzrle_external, notifier);
-	bool gone;
-
-	spin_lock(&external->ending.lock);
-	gone = xbzrle_ending_note(&external->ending, range->event,
-				  max(range->start, external->start));
-	spin_unlock(&external->ending.lock);
-	if (gone)
-		xbzrle_ending_wake(&external->ending);
-	return true;
-}
-
-static const struct mmu_interval_notifier_ops external_notifier_ops = {
-	.invalidate = external_invalidate,
-};
 
 /* The VMA at an address, or an ERR_PTR if it is none to read from. */
 static struct vm_area_struct *external_vma(struct xbzrle_external *external,
@@ -176,7 +147,7 @@ static int external_find_chunk(struct xbzrle_external *external,
 	for (addr = start; addr < end; addr = next) {
 		vma = external_vma(external, addr);
 		if (IS_ERR(vma)) {
-			ret = xbzrle_ending_set(&external->ending,
+			ret = xbzrle_ending_set(&external->span.ending,
 						PTR_ERR(vma), addr);
 			break;
 		}
@@ -193,11 +164,11 @@ static int external_find_all(struct xbzrle_external *external)
 	int ret = 0;
 
 	if (!mmget_not_zero(external->mm))
-		return xbzrle_ending_set(&external->ending, -ESRCH,
-					 external->start);
-	for (addr = external->start; !ret && addr < external->end;
+		return xbzrle_ending_set(&external->span.ending, -ESRCH,
+					 external->span.start);
+	for (addr = external->span.start; !ret && addr < external->span.end;
 	     addr = next) {
-		next = min(external->end, addr + EXTERNAL_CHUNK);
+		next = min(external->span.end, addr + EXTERNAL_CHUNK);
 		ret = external_find_chunk(external, addr, next);
 		if (!ret && fatal_signal_pending(current))
 			ret = -EINTR;
@@ -327,7 +298,7 @@ static long external_get(struct xbzrle_region *region, unsigned long unit,
 			 unsigned int nr, struct page **pages)
 {
 	struct xbzrle_external *external = to_external(region);
-	unsigned long addr = external->start + (unit << PAGE_SHIFT);
+	unsigned long addr = external->span.start + (unit << PAGE_SHIFT);
 	long got = -EAGAIN, i;
 	u64 ended_addr;
 	int ret, tries;
@@ -336,7 +307,7 @@ static long external_get(struct xbzrle_region *region, unsigned long unit,
 	if (ret)
 		return ret;
 	if (!mmget_not_zero(external->mm))
-		return xbzrle_ending_set(&external->ending, -ESRCH, addr);
+		return xbzrle_ending_set(&external->span.ending, -ESRCH, addr);
 	for (tries = 0; got == -EAGAIN && tries < XBZRLE_EXISTING_TRIES;
 	     tries++) {
 		got = external_try_get(external, addr, nr, pages);
@@ -347,7 +318,7 @@ static long external_get(struct xbzrle_region *region, unsigned long unit,
 	if (got == -ENOMEM || got == -EINTR)
 		return got;
 	if (got < 0)
-		return xbzrle_ending_set(&external->ending,
+		return xbzrle_ending_set(&external->span.ending,
 					 got == -EOPNOTSUPP ? got : -EFAULT,
 					 addr);
 	/*
@@ -367,8 +338,7 @@ static void external_release(struct xbzrle_region *region)
 {
 	struct xbzrle_external *external = to_external(region);
 
-	mmu_interval_notifier_remove(&external->notifier);
-	xbzrle_ending_destroy(&external->ending);
+	xbzrle_span_drop(&external->span);
 	mmdrop(external->mm);
 	xbzrle_region_destroy(region);
 	kfree(external);
@@ -382,39 +352,35 @@ static const struct xbzrle_tracker_ops external_ops = {
 	.release	= external_release,
 };
 
-/* Is all of it mapped, and there to be read? *error_addr is the first not so. */
+/* Is all of it mapped, and there to be read? error_addr is the first not so. */
 static int external_check_range(struct xbzrle_external *external,
-				u64 *error_addr)
+				struct xbzrle_range *range)
 {
 	struct vm_area_struct *vma;
 	unsigned long addr;
 
-	for (addr = external->start; addr < external->end;
+	for (addr = range->addr; addr < range->addr + range->length;
 	     addr = vma->vm_end) {
 		vma = external_vma(external, addr);
 		if (IS_ERR(vma)) {
-			*error_addr = addr;
+			range->error_addr = addr;
 			return PTR_ERR(vma);
 		}
 	}
 	return 0;
 }
 
-static int external_attach(struct xbzrle_external *external, u64 *error_addr)
+static int external_attach(struct xbzrle_external *external,
+			   struct xbzrle_range *range)
 {
-	struct mm_struct *mm = external->mm;
 	int ret;
 
-	if (mmap_write_lock_killable(mm))
+	if (mmap_write_lock_killable(range->mm))
 		return -EINTR;
-	ret = external_check_range(external, error_addr);
+	ret = external_check_range(external, range);
 	if (!ret)
-		ret = mmu_interval_notifier_insert_locked(&external->notifier,
-							  mm, external->start,
-							  external->end -
-							  external->start,
-							  &external_notifier_ops);
-	mmap_write_unlock(mm);
+		ret = xbzrle_span_watch(&external->span, range);
+	mmap_write_unlock(range->mm);
 	return ret;
 }
 
@@ -442,11 +408,8 @@ struct xbzrle_region *xbzrle_external_register(struct xbzrle_range *range,
 	if (ret)
 		goto free_external;
 	external->mm = range->mm;
-	external->start = range->addr;
-	external->end = range->addr + range->length;
-	xbzrle_ending_init(&external->ending, range->watch);
 
-	ret = external_attach(external, &range->error_addr);
+	ret = external_attach(external, range);
 	if (ret)
 		goto destroy_region;
 	mmgrab(external->mm);

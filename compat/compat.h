@@ -238,11 +238,13 @@ static inline void xbzrle_flush_tlb_mm(struct mm_struct *mm)
 #define XBZRLE_HAVE_TRACKER_PTE	0
 #endif
 
-/* And the external tracker, which has to notice that memory is unmapped. */
+/* And the others, which have to notice that memory is unmapped. */
 #ifdef CONFIG_MMU_NOTIFIER
 #define XBZRLE_HAVE_TRACKER_EXTERNAL	1
+#define XBZRLE_HAVE_TRACKER_MAPPING	1
 #else
 #define XBZRLE_HAVE_TRACKER_EXTERNAL	0
+#define XBZRLE_HAVE_TRACKER_MAPPING	0
 #endif
 
 #endif /* _XBZRLE_COMPAT_H */

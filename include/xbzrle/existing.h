@@ -46,6 +46,20 @@ struct xbzrle_ending {
 	bool gone;
 };
 
+/**
+ * struct xbzrle_span - memory that a region stands or falls with
+ * @notifier: tells when it is unmapped, or its process gone
+ * @start: first address
+ * @end: the address behind it
+ * @ending: whether that has happened
+ */
+struct xbzrle_span {
+	struct mmu_interval_notifier notifier;
+	unsigned long start;
+	unsigned long end;
+	struct xbzrle_ending ending;
+};
+
 #if IS_ENABLED(CONFIG_MMU_NOTIFIER)
 void xbzrle_ending_init(struct xbzrle_ending *ending,
 			struct xbzrle_watch *watch);
@@ -57,6 +71,10 @@ bool xbzrle_ending_note(struct xbzrle_ending *ending,
 			enum mmu_notifier_event event, unsigned long addr);
 void xbzrle_ending_wake(struct xbzrle_ending *ending);
 
+int xbzrle_span_watch(struct xbzrle_span *span,
+		      const struct xbzrle_range *range);
+void xbzrle_span_drop(struct xbzrle_span *span);
+
 pmd_t *xbzrle_existing_pmd(struct mm_struct *mm, unsigned long addr,
 			   unsigned long end, unsigned long *next);
 bool xbzrle_existing_pmd_huge(pmd_t pmd);
@@ -64,5 +82,7 @@ int xbzrle_existing_split(struct mm_struct *mm, unsigned long addr);
 bool xbzrle_existing_populated(struct mm_struct *mm, unsigned long addr);
 bool xbzrle_existing_hole(struct mm_struct *mm, unsigned long addr);
 #endif
+
+int xbzrle_existing_shared(const struct xbzrle_range *range);
 
 #endif /* _XBZRLE_EXISTING_H */

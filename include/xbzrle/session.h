@@ -7,12 +7,16 @@
  *   session->lock		regions, stream, statistics, what the cache is
  *				asked for by SYNC and read()
  *     mmap_lock of a target	pte tracker: walks, VMA flags, its list of
- *				regions; external tracker: what is populated.
+ *				regions; mapping tracker: registration;
+ *				external tracker: what is populated.
  *				Of who sets the cache: what it has locked
- *       folio locks		owned tracker: a run's, in index order
- *         i_mmap_rwsem		owned tracker: write-protection of mappings
+ *       folio locks		owned and mapping tracker: a run's, in index
+ *				order
+ *         i_mmap_rwsem		owned and mapping tracker: write-protection of
+ *				mappings
  *         page-table lock	pte tracker: one PTE at a time
- *       ending->lock		pte and external tracker: taken in mmu notifier
+ *       mapping_regions_lock	mapping tracker: which files' pages are taken
+ *       ending->lock		all but the owned tracker: taken in mmu notifier
  *				context
  *       region->keeper_lock	for reading: a fault that keeps a pre-image,
  *				from before it looks at the dirty set. For

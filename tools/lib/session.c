@@ -215,7 +215,7 @@ int xbzrle_register(struct xbzrle_session *session, const char *name,
 		if (errno == EOPNOTSUPP && tracker != XBZRLE_TRACKER_EXTERNAL &&
 		    lacks_pte(session))
 			return xbzrle_fail(err, EOPNOTSUPP, arg.error_addr,
-					   "cannot register region '%s': this kernel cannot track memory that exists already; make it with xbzrle_create() or xbzrle_adopt(), or say what is written with xbzrle_mark_dirty() (see Limits in README.md)",
+					   "cannot register region '%s': this kernel cannot track private memory that exists already; make it with xbzrle_create() or xbzrle_adopt(), or say what is written with xbzrle_mark_dirty() (see Limits in README.md)",
 					   name);
 		if (errno == EFAULT || errno == EOPNOTSUPP)
 			return xbzrle_fail(err, errno, arg.error_addr,

@@ -688,9 +688,27 @@ static long call_register_external(void)
 	return ret;
 }
 
+static long call_register_mapping(void)
+{
+	struct xbzrle_register reg;
+	long ret = dev_register(s.fd, "more", s.regions[MORE].mem,
+				s.more_length, 0, XBZRLE_TRACKER_MAPPING,
+				&reg);
+
+	s.regions[MORE].id = reg.region_id;
+	return ret;
+}
+
 static bool finish_register(void)
 {
 	return use_more(PAGES);
+}
+
+/* Its pages are not held yet: the harvest has to make room for that. */
+static bool prepare_with_mapping(void)
+{
+	return prepare_shared() && !call_register_mapping() &&
+	       finish_register();
 }
 
 static bool finish_register_big(void)
@@ -1147,6 +1165,8 @@ static const struct target targets[] = {
 	  .finish = finish_register },
 	{ "REGISTER, external", 10, device_errors, .prepare = prepare_external,
 	  .call = call_register_external, .finish = finish_register },
+	{ "REGISTER, mapping", 12, device_errors, .prepare = prepare_shared,
+	  .call = call_register_mapping, .finish = finish_register },
 	{ "MARK_DIRTY", 2, copy_errors, .call = call_mark },
 	{ "MARK_DIRTY, large", BIG_PAGES / 4096, copy_errors,
 	  .prepare = prepare_create_big, .call = call_mark_big },
@@ -1165,6 +1185,8 @@ static const struct target targets[] = {
 	{ "SYNC, FINAL", 2, device_errors, .call = call_sync_final },
 	{ "SYNC, external", 3, device_errors,
 	  .prepare = prepare_with_external, .call = call_sync },
+	{ "SYNC, mapping", 3, device_errors,
+	  .prepare = prepare_with_mapping, .call = call_sync },
 	{ "SYNC, huge pages", 3, device_errors, .prepare = prepare_sync_huge,
 	  .call = call_sync },
 	{ "GET_STATS", 2, copy_errors, .call = call_stats },

@@ -215,6 +215,8 @@ struct fuzz_call {
  * @gone: it has been killed, and is a zombie
  * @idle: it is another program, which takes no orders
  * @kinds: of its pages
+ * @files: number of the file that each KIND_SHARED page is of
+ * @indices: which page of that
  * @has_huge: FUZZ_HUGE is there
  * @to: orders for it
  * @from: answers of it
@@ -224,6 +226,8 @@ struct fuzz_space {
 	bool gone;
 	bool idle;
 	unsigned char kinds[FUZZ_PAGES];
+	unsigned int files[FUZZ_PAGES];
+	unsigned int indices[FUZZ_PAGES];
 	bool has_huge;
 	int to;
 	int from;
@@ -253,6 +257,8 @@ struct fuzz_units {
  * @space: whose memory; NULL if it is owned memory, or its process is gone
  * @tracker: how the kernel learns of writes
  * @addr: first address in @space
+ * @file: if the tracker is the mapping one: of which file
+ * @index: and from which page of it on
  * @error: 0, or with which errno it ended
  * @error_addr: the address that was the reason
  * @announced: the receiver was told of it
@@ -265,6 +271,8 @@ struct fuzz_region {
 	struct fuzz_space *space;
 	uint32_t tracker;
 	uint64_t addr;
+	unsigned int file;
+	unsigned int index;
 	int error;
 	uint64_t error_addr;
 	bool announced;
@@ -358,6 +366,8 @@ bool fuzz_space_exec(struct fuzz_space *child);
 bool fuzz_space_kill(struct fuzz_space *child);
 bool fuzz_space_reap(struct fuzz_space *child);
 enum fuzz_kind fuzz_space_kind(const struct fuzz_space *space, uint64_t addr);
+unsigned int fuzz_space_file(const struct fuzz_space *space, uint64_t addr,
+			     unsigned int *index);
 bool fuzz_space_read(const struct fuzz_space *space, uint64_t addr, void *unit);
 
 /* fuzz_model.c: what the documentation says of them. */

@@ -307,7 +307,7 @@ static void make_register(struct fuzz_call *call, const struct fuzz_view *view,
 {
 	static const __u32 trackers[] = {
 		XBZRLE_TRACKER_AUTO, XBZRLE_TRACKER_PTE,
-		XBZRLE_TRACKER_EXTERNAL,
+		XBZRLE_TRACKER_EXTERNAL, XBZRLE_TRACKER_MAPPING,
 	};
 	struct xbzrle_register *arg = &call->arg.reg;
 	unsigned int fault = rnd_below(state, 80);
@@ -324,7 +324,7 @@ static void make_register(struct fuzz_call *call, const struct fuzz_view *view,
 	if (fault == 0)
 		arg->tracker = XBZRLE_TRACKER_OWNED;
 	else if (fault == 1)
-		arg->tracker = XBZRLE_TRACKER_EXTERNAL + 1 +
+		arg->tracker = XBZRLE_TRACKER_MAPPING + 1 +
 			       rnd_below(state, 1000);
 	else if (fault == 2)
 		arg->capture = XBZRLE_CAPTURE_FREEZE + 1 + rnd(state) % 1000;

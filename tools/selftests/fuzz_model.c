@@ -230,7 +230,8 @@ static enum fuzz_rule check_register(const struct xbzrle_info *info,
 		return RULE_PID;
 	if (reg->tracker != XBZRLE_TRACKER_AUTO &&
 	    reg->tracker != XBZRLE_TRACKER_PTE &&
-	    reg->tracker != XBZRLE_TRACKER_EXTERNAL)
+	    reg->tracker != XBZRLE_TRACKER_EXTERNAL &&
+	    reg->tracker != XBZRLE_TRACKER_MAPPING)
 		return RULE_TRACKER;
 	if (reg->capture > XBZRLE_CAPTURE_FREEZE)
 		return RULE_CAPTURE;
@@ -326,8 +327,40 @@ static enum fuzz_rule check_process(struct fuzz_state *state,
 
 static uint64_t tracker_feature(uint32_t tracker)
 {
-	return tracker == XBZRLE_TRACKER_EXTERNAL ?
-	       XBZRLE_FEATURE_TRACKER_EXTERNAL : XBZRLE_FEATURE_TRACKER_PTE;
+	switch (tracker) {
+	case XBZRLE_TRACKER_EXTERNAL:
+		return XBZRLE_FEATURE_TRACKER_EXTERNAL;
+	case XBZRLE_TRACKER_MAPPING:
+		return XBZRLE_FEATURE_TRACKER_MAPPING;
+	default:
+		return XBZRLE_FEATURE_TRACKER_PTE;
+	}
+}
+
+/* Which tracker is meant? The first page decides for AUTO. */
+static uint32_t tracker_of(const struct fuzz_space *space,
+			   const struct xbzrle_register *reg)
+{
+	if (reg->tracker != XBZRLE_TRACKER_AUTO)
+		return reg->tracker;
+	switch (fuzz_space_kind(space, reg->addr)) {
+	case KIND_SHARED:
+	case KIND_OWNED:
+		return XBZRLE_TRACKER_MAPPING;
+	default:
+		return XBZRLE_TRACKER_PTE;
+	}
+}
+
+/* Is it the page of the same file that belongs there? */
+static bool is_one_piece(const struct fuzz_space *space,
+			 const struct xbzrle_register *reg, uint64_t addr)
+{
+	unsigned int first, index;
+
+	return fuzz_space_file(space, reg->addr, &first) ==
+	       fuzz_space_file(space, addr, &index) &&
+	       index - first == (addr - reg->addr) / UNIT;
 }
 
 /* The first address of a range that cannot be registered, and why. */
@@ -335,23 +368,45 @@ static enum fuzz_rule check_memory(const struct fuzz_space *space,
 				   const struct xbzrle_register *reg,
 				   uint64_t features, __u64 *addr)
 {
-	bool shared = reg->tracker == XBZRLE_TRACKER_PTE &&
-		      reg->capture != XBZRLE_CAPTURE_FREEZE &&
-		      fuzz_space_kind(space, reg->addr) == KIND_SHARED;
+	uint32_t tracker = tracker_of(space, reg);
+	bool shared = tracker == XBZRLE_TRACKER_MAPPING ||
+		      (reg->tracker == XBZRLE_TRACKER_PTE &&
+		       reg->capture != XBZRLE_CAPTURE_FREEZE &&
+		       fuzz_space_kind(space, reg->addr) == KIND_SHARED);
 	enum fuzz_kind kind;
 
 	*addr = reg->addr;
-	if (!(features & tracker_feature(reg->tracker)))
+	if (!(features & tracker_feature(tracker)))
 		return RULE_KIND;
 	for (; *addr < reg->addr + reg->length; *addr += UNIT) {
 		kind = fuzz_space_kind(space, *addr);
 		if (kind == KIND_HOLE)
 			return RULE_HOLE;
-		if (reg->tracker != XBZRLE_TRACKER_EXTERNAL &&
-		    kind != (shared ? KIND_SHARED : KIND_PRIVATE))
+		if (tracker == XBZRLE_TRACKER_EXTERNAL)
+			continue;
+		if (kind != (shared ? KIND_SHARED : KIND_PRIVATE) ||
+		    (tracker == XBZRLE_TRACKER_MAPPING &&
+		     !is_one_piece(space, reg, *addr)))
 			return RULE_KIND;
 	}
 	return RULE_OK;
+}
+
+static bool overlaps(const struct fuzz_region *r,
+		     const struct fuzz_space *space, uint32_t tracker,
+		     const struct xbzrle_register *reg)
+{
+	unsigned int index;
+
+	if (r->tracker != tracker)
+		return false;
+	if (tracker == XBZRLE_TRACKER_PTE)
+		return r->space == space && reg->addr < r->addr + r->length &&
+		       r->addr < reg->addr + reg->length;
+	/* Whoever has it mapped, and wherever. */
+	return fuzz_space_file(space, reg->addr, &index) == r->file &&
+	       index < r->index + r->length / UNIT &&
+	       r->index < index + reg->length / UNIT;
 }
 
 /* Only one can take write permissions away; what ended does until it is dropped. */
@@ -359,20 +414,15 @@ static bool is_registered(const struct fuzz_state *state,
 			  const struct fuzz_space *space,
 			  const struct xbzrle_register *reg)
 {
+	uint32_t tracker = tracker_of(space, reg);
 	const struct fuzz_session *session;
-	const struct fuzz_region *r;
 	unsigned int i, j;
 
 	for (i = 0; i < FUZZ_SESSIONS; i++) {
 		session = &state->sessions[i];
-		for (j = 0; j < session->nr_regions; j++) {
-			r = &session->regions[j];
-			if (r->space == space &&
-			    r->tracker == XBZRLE_TRACKER_PTE &&
-			    reg->addr < r->addr + r->length &&
-			    r->addr < reg->addr + reg->length)
+		for (j = 0; j < session->nr_regions; j++)
+			if (overlaps(&session->regions[j], space, tracker, reg))
 				return true;
-		}
 	}
 	return false;
 }
@@ -639,6 +689,8 @@ static const char *check_registered(const struct fuzz_state *state,
 				    const struct fuzz_call *call,
 				    enum fuzz_rule rule)
 {
+	const struct fuzz_space *space = call->who == WHO_CHILD ?
+					 &state->child : &state->self;
 	const struct xbzrle_register *out = &call->out.reg;
 	struct xbzrle_register want = call->arg.reg;
 	const char *why = NULL;
@@ -646,17 +698,14 @@ static const char *check_registered(const struct fuzz_state *state,
 	if (rule == RULE_OK) {
 		why = check_new_region(&state->sessions[call->session],
 				       out->region_id);
-		if (want.tracker == XBZRLE_TRACKER_AUTO)
-			want.tracker = XBZRLE_TRACKER_PTE;
+		want.tracker = tracker_of(space, &call->arg.reg);
 		if (want.capture == XBZRLE_CAPTURE_AUTO)
 			want.capture = XBZRLE_CAPTURE_COPY;
 		want.region_id = out->region_id;
 		want.error_addr = out->error_addr;
 	} else {
 		want.region_id = 0;
-		check_memory(call->who == WHO_CHILD ? &state->child :
-						      &state->self,
-			     &call->arg.reg, state->info.features,
+		check_memory(space, &call->arg.reg, state->info.features,
 			     &want.error_addr);
 	}
 	if (memcmp(&want, out, sizeof(want)))
@@ -781,6 +830,8 @@ static void commit_register(struct fuzz_state *state,
 	r->addr = call->out.reg.addr;
 	r->tracker = call->out.reg.tracker;
 	r->space = call->who == WHO_CHILD ? &state->child : &state->self;
+	if (r->tracker == XBZRLE_TRACKER_MAPPING)
+		r->file = fuzz_space_file(r->space, r->addr, &r->index);
 }
 
 static void commit_unregister(struct fuzz_session *session, uint32_t id)

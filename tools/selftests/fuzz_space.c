@@ -151,11 +151,18 @@ bool fuzz_space_map(struct fuzz_space *space, unsigned int first,
 		    unsigned int nr, enum fuzz_kind kind, int fd)
 {
 	struct order order = { .first = first, .nr = nr, .kind = kind };
+	static unsigned int nr_files;
+	unsigned int i;
 
 	if (space->pid ? !give_order(space, &order) :
 			 !map_pages(first, nr, kind, fd))
 		return false;
-	memset(space->kinds + first, kind, nr);
+	nr_files++;
+	for (i = 0; i < nr; i++) {
+		space->kinds[first + i] = kind;
+		space->files[first + i] = nr_files;
+		space->indices[first + i] = i;
+	}
 	return true;
 }
 
@@ -174,6 +181,8 @@ bool fuzz_space_move(struct fuzz_space *self, unsigned int from,
 		   page(to)) != page(to))
 		return false;
 	self->kinds[to] = self->kinds[from];
+	self->files[to] = self->files[from];
+	self->indices[to] = self->indices[from];
 	self->kinds[from] = KIND_HOLE;
 	return true;
 }
@@ -344,6 +353,23 @@ enum fuzz_kind fuzz_space_kind(const struct fuzz_space *space, uint64_t addr)
 	    addr - FUZZ_HUGE < HUGE_SIZE)
 		return KIND_HUGETLB;
 	return KIND_HOLE;
+}
+
+/**
+ * fuzz_space_file - which page of which file is at an address?
+ * @space: whose memory
+ * @addr: where its kind is KIND_SHARED
+ * @index: set to the page's
+ *
+ * Return: the file's number.
+ */
+unsigned int fuzz_space_file(const struct fuzz_space *space, uint64_t addr,
+			     unsigned int *index)
+{
+	unsigned int page = (addr - FUZZ_BASE) / UNIT;
+
+	*index = space->indices[page];
+	return space->files[page];
 }
 
 /**

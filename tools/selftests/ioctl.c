@@ -499,6 +499,8 @@ TEST_F(ioctl, info)
 			    XBZRLE_FEATURE_CAPTURE_FREEZE;
 	if (strstr(trackers, "external"))
 		features |= XBZRLE_FEATURE_TRACKER_EXTERNAL;
+	if (strstr(trackers, "mapping"))
+		features |= XBZRLE_FEATURE_TRACKER_MAPPING;
 	ASSERT_EQ(0, dev_info(self->fd, &info));
 	EXPECT_EQ(sizeof(info), info.size);
 	EXPECT_EQ(XBZRLE_ABI_VERSION, info.abi_version);
@@ -704,7 +706,7 @@ TEST_F(ioctl, register_choices)
 
 	arg.tracker = XBZRLE_TRACKER_OWNED;
 	EXPECT_EQ(-EINVAL, dev_ioctl(self->fd, XBZRLE_IOC_REGISTER, &arg));
-	arg.tracker = XBZRLE_TRACKER_EXTERNAL + 1;
+	arg.tracker = XBZRLE_TRACKER_MAPPING + 1;
 	EXPECT_EQ(-EINVAL, dev_ioctl(self->fd, XBZRLE_IOC_REGISTER, &arg));
 	arg.tracker = UINT32_MAX;
 	EXPECT_EQ(-EINVAL, dev_ioctl(self->fd, XBZRLE_IOC_REGISTER, &arg));

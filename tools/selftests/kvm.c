@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /*
  * A real guest, which writes through its nested page tables while rounds run:
- * in owned memory, and in private memory with KVM's own dirty log.
+ * in owned memory, in a file that several processes map, and in private memory
+ * with KVM's own dirty log.
  */
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 
 #include <linux/kvm.h>
 
@@ -343,6 +346,217 @@ TEST_F(kvm, guest_memory_is_punched)
 	ASSERT_EQ(0, self->guest.bad_exit);
 	ASSERT_EQ(0, dev_round(self->fd, self->model, XBZRLE_SYNC_FINAL));
 	EXPECT_SAME();
+}
+
+/*
+ * A file of shmem that is the guest's memory, registered as this process has it
+ * mapped: where the guest's is, or elsewhere.
+ */
+FIXTURE(kvm_file)
+{
+	int fd;
+	int file;
+	unsigned char *mem;
+	unsigned char *guest_mem;
+	struct model *model;
+	struct guest guest;
+};
+
+FIXTURE_VARIANT(kvm_file)
+{
+	bool apart;
+	bool huge;
+};
+
+FIXTURE_VARIANT_ADD(kvm_file, one_mapping)
+{
+	.apart = false,
+};
+
+FIXTURE_VARIANT_ADD(kvm_file, two_mappings)
+{
+	.apart = true,
+};
+
+FIXTURE_VARIANT_ADD(kvm_file, huge_pages)
+{
+	.apart = true,
+	.huge = true,
+};
+
+#define SHMEM_HUGE	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+
+/* Where huge pages fit. */
+static unsigned char *map_guest(int file)
+{
+	void *mem = mm_anon_huge(LENGTH);
+
+	return mmap(mem, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		    file, 0) == mem ? mem : NULL;
+}
+
+FIXTURE_SETUP(kvm_file)
+{
+	struct xbzrle_register out;
+
+	self->guest.kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	self->fd = dev_open();
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, dev_set_cache(self->fd, LENGTH));
+	mm_write_file(SHMEM_HUGE, variant->huge ? "always" : "never");
+	self->file = mm_shared_file(LENGTH);
+	ASSERT_LE(0, self->file);
+	self->mem = map_guest(self->file);
+	self->guest_mem = variant->apart ? map_guest(self->file) : self->mem;
+	ASSERT_NE(NULL, self->mem);
+	ASSERT_NE(NULL, self->guest_mem);
+	self->model = model_new();
+	ASSERT_NE(NULL, self->model);
+	if (self->guest.kvm >= 0)
+		ASSERT_TRUE(guest_make(&self->guest, self->guest_mem, 0));
+	ASSERT_EQ(0, dev_register(self->fd, "guest", self->mem, LENGTH, 0,
+				  XBZRLE_TRACKER_AUTO, &out));
+	ASSERT_EQ(XBZRLE_TRACKER_MAPPING, out.tracker);
+}
+
+FIXTURE_TEARDOWN(kvm_file)
+{
+	model_free(self->model);
+	guest_drop(&self->guest);
+	munmap(self->guest_mem, LENGTH);
+	munmap(self->mem, LENGTH);
+	close(self->file);
+	close(self->fd);
+	mm_write_file(SHMEM_HUGE, "never");
+}
+
+/* One pass of the guest, which then stops. */
+#define EXPECT_PASS() do { \
+	ASSERT_TRUE(guest_start(&self->guest)); \
+	EXPECT_TRUE(guest_goes_on(&self->guest, 1)); \
+	guest_stop(&self->guest); \
+	ASSERT_EQ(0, self->guest.bad_exit); \
+} while (0)
+
+TEST_F(kvm_file, guest_writes_are_seen)
+{
+	struct xbzrle_sync s;
+	unsigned int i;
+
+	if (self->guest.kvm < 0)
+		SKIP(return, "no KVM");
+	for (i = 0; i < 5; i++) {
+		EXPECT_PASS();
+		ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
+		EXPECT_LE((LENGTH - DATA) / STRIDE - 1, s.dirty_pages);
+		ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+		EXPECT_SAME();
+		/* Nobody writes, so nothing is sent. */
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_EQ(8, self->model->round.bytes);
+	}
+	EXPECT_LT(0, self->model->all.xbzrle);
+}
+
+/*
+ * A read fault maps a page of shmem writable and clean. The guest gets it so,
+ * and no page table of the process ever tells of its writes.
+ */
+TEST_F(kvm_file, page_was_only_read_before)
+{
+	struct xbzrle_sync s;
+	unsigned int i, j;
+
+	if (self->guest.kvm < 0)
+		SKIP(return, "no KVM");
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	for (i = 0; i < 5; i++) {
+		ASSERT_EQ(0, madvise(self->guest_mem, LENGTH, MADV_DONTNEED));
+		for (j = 0; j < LENGTH; j += UNIT)
+			__atomic_load_n(self->guest_mem + j, __ATOMIC_RELAXED);
+		EXPECT_PASS();
+		/* The mapping may be gone when the harvest comes. */
+		if (i & 1)
+			ASSERT_EQ(0, madvise(self->guest_mem, LENGTH,
+					     MADV_DONTNEED));
+		ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
+		EXPECT_LE((LENGTH - DATA) / STRIDE - 1, s.dirty_pages);
+		ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+		EXPECT_SAME();
+	}
+}
+
+TEST_F(kvm_file, guest_runs_through_the_rounds)
+{
+	unsigned int i;
+
+	if (self->guest.kvm < 0)
+		SKIP(return, "no KVM");
+	for (i = 0; i < 12; i++) {
+		ASSERT_TRUE(guest_start(&self->guest));
+		EXPECT_TRUE(guest_goes_on(&self->guest, 1));
+		/* The host writes too, where the guest does not. */
+		self->mem[CODE + 0x800 + i]++;
+		if (i % 3 == 1)
+			ASSERT_EQ(0, madvise(self->guest_mem, LENGTH,
+					     MADV_DONTNEED));
+		if (i % 3 == 2)
+			ASSERT_EQ(0, fallocate(self->file,
+					       FALLOC_FL_PUNCH_HOLE |
+					       FALLOC_FL_KEEP_SIZE, LENGTH / 2,
+					       64 * UNIT));
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_TRUE(guest_goes_on(&self->guest, 1));
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		guest_stop(&self->guest);
+		ASSERT_EQ(0, self->guest.bad_exit);
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_SAME();
+	}
+	EXPECT_LT(0, self->model->all.xbzrle);
+}
+
+/* The guest is another process', and so is all that it is mapped by. */
+TEST_F(kvm_file, guest_of_another_process)
+{
+	struct guest other = { .kvm = self->guest.kvm };
+	unsigned int i;
+	int pipefd[2];
+	pid_t pid;
+	char bad;
+
+	if (self->guest.kvm < 0)
+		SKIP(return, "no KVM");
+	for (i = 0; i < 6; i++) {
+		ASSERT_EQ(0, pipe(pipefd));
+		pid = fork();
+		if (!pid) {
+			other.kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+			bad = !guest_make(&other, self->guest_mem, 0) ||
+			      !guest_start(&other) || !guest_goes_on(&other, 1);
+			guest_stop(&other);
+			bad |= other.bad_exit != 0;
+			if (write(pipefd[1], &bad, 1) != 1)
+				_exit(1);
+			/* Gone before the harvest, or there. */
+			if (i & 1)
+				pause();
+			_exit(0);
+		}
+		ASSERT_LT(0, pid);
+		ASSERT_EQ(1, read(pipefd[0], &bad, 1));
+		EXPECT_EQ(0, bad);
+		if (!(i & 1))
+			waitpid(pid, NULL, 0);
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_SAME();
+		if (i & 1) {
+			kill(pid, SIGKILL);
+			waitpid(pid, NULL, 0);
+		}
+		close(pipefd[0]);
+		close(pipefd[1]);
+	}
 }
 
 /* Private memory of a guest, which nobody but KVM can track. */

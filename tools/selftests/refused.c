@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /*
- * A kernel where memory that exists cannot be tracked: all of it is refused,
- * nothing of it is changed, and owned memory is none the worse for it.
+ * A kernel where private memory that exists cannot be tracked: all of it is
+ * refused, nothing of it is changed, and owned memory is none the worse for it.
  */
 #include <signal.h>
 #include <sys/mman.h>
@@ -88,7 +88,8 @@ TEST_F(refused, memory_of_any_kind)
 	expect_refused(_metadata, self, self->mem, LENGTH, 0);
 	expect_refused(_metadata, self, self->mem + UNIT, UNIT, 0);
 	expect_refused(_metadata, self, self->mem, LENGTH, getpid());
-	expect_refused(_metadata, self, shared, LENGTH, 0);
+	EXPECT_EQ(-EOPNOTSUPP, dev_register(self->fd, "a", shared, LENGTH, 0,
+					    XBZRLE_TRACKER_PTE, NULL));
 	expect_refused(_metadata, self, self->owned, LENGTH, 0);
 
 	pid = fork();

@@ -4,7 +4,7 @@
  * over their memory, and none is ever lost. What a thread is about to do stands
  * in its slot before it does it, so that a copy of the memory as of any one
  * instant can be told from one that is of several.
- * usage: tool_bank run [grow|shared|slow]
+ * usage: tool_bank run [grow|shared|slow|mapped]
  *					runs until it is killed; prints START-END
  *					and the pid that shares its memory, or 0
  *	  tool_bank owned COMMAND...	in owned memory; COMMAND gets its session
@@ -140,8 +140,9 @@ static pid_t start_shared(void)
 
 static int run(const char *how)
 {
+	int kind = strcmp(how, "mapped") ? MAP_PRIVATE : MAP_SHARED;
 	void *memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			    kind | MAP_ANONYMOUS, -1, 0);
 	bool shared = !strcmp(how, "shared");
 	pid_t other = 0;
 

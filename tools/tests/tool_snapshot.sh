@@ -151,6 +151,13 @@ others() {
 	goes_on "after that"
 	end_bank
 
+	bank mapped
+	snapshot --count 1
+	[ $? -eq 1 ] && grep -q 'is shared, and who else writes' log
+	result $? "memory that others may map is refused"
+	goes_on "after that"
+	end_bank
+
 	bank grow
 	rm -rf chain
 	xbzrle snapshot --pid $bank --every 100ms --count 12 --output chain \

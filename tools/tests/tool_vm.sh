@@ -184,6 +184,24 @@ maps() {
 	kill $target
 }
 
+# A file that others may map is tracked beside private memory.
+shares() {
+	target shared
+	receive shared
+	xbzrle send --pid $target --map heap --map 'memfd:writer (deleted)' \
+		--max-rounds 8 --max-downtime 1 --bandwidth 8M unix:socket \
+		>send.log 2>&1
+	sent=$?
+	wait $receiver
+	result $((sent || $?)) "shared memory arrives, digests agree"
+	set -- shared/shared-*.img
+	[ -s "$1" ]
+	result $? "shared memory has an image of its own"
+	goes_on
+	result $? "a process with shared memory goes on"
+	kill $target
+}
+
 # says PATTERN NAME: what the sender has printed
 says() {
 	grep -q "$1" send.log
@@ -244,6 +262,11 @@ lacks_bits() {
 }
 
 transfers
+case $TRACKERS-$(uname -m) in
+# Without a pte tracker its private memory needs soft-dirty bits.
+*pte* | *-x86_64)
+	shares ;;
+esac
 maps
 troubles
 ends

@@ -2,7 +2,8 @@
 /*
  * A target for the tool's tests in the VM: it writes all over its heap and a
  * mapping, and on the way its memory map changes in the ways that a real
- * program's does. usage: tool_writer steady|grow|unmap|drop|threads
+ * program's does. usage: tool_writer
+ * steady|grow|unmap|drop|threads|shared
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -75,8 +76,17 @@ int main(int argc, char **argv)
 	unsigned int turn;
 	char *map;
 
-	map = mmap(NULL, MAP_SIZE, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (!strcmp(how, "shared")) {
+		int file = memfd_create("writer", 0);
+
+		if (ftruncate(file, MAP_SIZE))
+			return 1;
+		map = mmap(NULL, MAP_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,
+			   file, 0);
+	} else {
+		map = mmap(NULL, MAP_SIZE, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	}
 	if (heap == (void *)-1 || map == MAP_FAILED)
 		return 1;
 

@@ -13,6 +13,7 @@ static const struct feature {
 } features[] = {
 	{ XBZRLE_FEATURE_TRACKER_OWNED, "tracker-owned" },
 	{ XBZRLE_FEATURE_TRACKER_PTE, "tracker-pte" },
+	{ XBZRLE_FEATURE_TRACKER_MAPPING, "tracker-mapping" },
 	{ XBZRLE_FEATURE_TRACKER_EXTERNAL, "tracker-external" },
 	{ XBZRLE_FEATURE_CAPTURE_COPY, "capture-copy" },
 	{ XBZRLE_FEATURE_CAPTURE_PREIMAGE, "capture-preimage" },

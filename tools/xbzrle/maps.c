@@ -162,6 +162,7 @@ static int select_mapping(const struct mapping *mapping,
 			.end = mapping->end,
 			.heap = is_heap(mapping),
 			.anon = is_private_memory(mapping),
+			.shared = mapping->access[3] == 's',
 		};
 		if (!wanted(&wishes[i], mapping, &range))
 			continue;

@@ -36,6 +36,7 @@ struct maps_range {
 	uint64_t start, end;
 	bool heap;
 	bool anon;		/* private, and of no file */
+	bool shared;		/* others may map it, too */
 };
 
 int maps_parse(const char *text, struct maps_wish *wish);

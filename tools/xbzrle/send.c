@@ -374,6 +374,7 @@ static int run(const struct options *options, struct xbzrle_error *err)
 		.options = options,
 		.tracked.wishes = options->wishes,
 		.tracked.wish_count = options->wish_count,
+		.tracked.alone = options->consistent && !options->freezer,
 		.bucket.rate = options->bandwidth,
 	};
 	struct endpoint end;

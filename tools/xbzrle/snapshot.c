@@ -370,6 +370,7 @@ static int run(const struct options *options, struct xbzrle_error *err)
 		.tracked.target = &snapshot.target,
 		.tracked.wishes = options->wishes,
 		.tracked.wish_count = options->wish_count,
+		.tracked.alone = !options->freezer,
 		.full = true,
 	};
 	int ret;

@@ -27,8 +27,9 @@ static bool name_used(const struct tracked *tracked, const char *name)
 }
 
 static void make_name(struct tracked *tracked, struct tracked_region *region,
-		      bool heap)
+		      const struct maps_range *range)
 {
+	bool heap = range->heap;
 	unsigned int again;
 	char plain[40];
 
@@ -40,7 +41,8 @@ static void make_name(struct tracked *tracked, struct tracked_region *region,
 		snprintf(plain, sizeof(plain), "heap+%" PRIx64,
 			 region->start - tracked->heap);
 	else
-		snprintf(plain, sizeof(plain), "anon-%" PRIx64, region->start);
+		snprintf(plain, sizeof(plain), "%s-%" PRIx64,
+			 range->shared ? "shared" : "anon", region->start);
 
 	snprintf(region->name, sizeof(region->name), "%s", plain);
 	for (again = 2; name_used(tracked, region->name); again++)
@@ -51,6 +53,8 @@ static void make_name(struct tracked *tracked, struct tracked_region *region,
 static int begin(struct tracked *tracked, const struct maps_range *range,
 		 struct frame_link *link, struct xbzrle_error *err)
 {
+	enum xbzrle_tracker tracker = range->shared ? tracked->shared :
+						      tracked->tracker;
 	const struct target *target = tracked->target;
 	struct tracked_region *regions, *new;
 	struct xbzrle_region region;
@@ -63,7 +67,11 @@ static int begin(struct tracked *tracked, const struct maps_range *range,
 	tracked->regions = regions;
 
 	new = &regions[tracked->count];
-	if (tracked->tracker == XBZRLE_TRACKER_EXTERNAL && !range->anon)
+	if (tracked->alone && range->shared)
+		return xbzrle_fail(err, EOPNOTSUPP, range->start,
+				   "memory at address %#llx is shared, and who else writes to it is not known; put all of them into a control group for --freezer",
+				   (unsigned long long)range->start);
+	if (tracker == XBZRLE_TRACKER_EXTERNAL && !range->anon)
 		return xbzrle_fail(err, EOPNOTSUPP, range->start,
 				   "memory of this kind cannot be tracked by soft-dirty bits, but private anonymous memory only: address %#llx",
 				   (unsigned long long)range->start);
@@ -71,17 +79,18 @@ static int begin(struct tracked *tracked, const struct maps_range *range,
 		.start = range->start,
 		.end = range->end,
 		.present = true,
+		.told = tracker == XBZRLE_TRACKER_EXTERNAL,
 	};
-	make_name(tracked, new, range->heap);
+	make_name(tracked, new, range);
 	ret = xbzrle_register(tracked->session, new->name, target->pid,
-			      new->start, new->end - new->start,
-			      tracked->tracker, &region, err);
+			      new->start, new->end - new->start, tracker,
+			      &region, err);
 	/* What a running target has unmapped since is not there to be sent. */
 	if (ret == -EFAULT && !target->stopped)
 		return 0;
 	if (ret)
 		return ret;
-	if (tracked->tracker == XBZRLE_TRACKER_EXTERNAL) {
+	if (new->told) {
 		ret = softdirty_begin(&new->softdirty, new->start, new->end,
 				      err);
 		if (ret)
@@ -218,6 +227,8 @@ int tracked_choose(struct tracked *tracked, enum xbzrle_tracker tracker,
 	if (ret)
 		return ret;
 	tracked->tracker = XBZRLE_TRACKER_EXTERNAL;
+	if (forced)
+		tracked->shared = XBZRLE_TRACKER_EXTERNAL;
 	if (!quiet)
 		fprintf(stderr,
 			"xbzrle: using the external tracker, fed from soft-dirty bits%s; the process is stopped for a moment before each round\n",
@@ -259,7 +270,7 @@ static int scan_written(struct tracked *tracked, struct xbzrle_error *err)
 	if (pagemap < 0)
 		return pagemap;
 	for (i = 0; i < tracked->count && !ret; i++) {
-		if (tracked->regions[i].present)
+		if (tracked->regions[i].present && tracked->regions[i].told)
 			ret = softdirty_scan(&tracked->regions[i].softdirty,
 					     pagemap, err);
 	}
@@ -290,7 +301,7 @@ int tracked_mark_written(struct tracked *tracked, struct xbzrle_error *err)
 		ret = softdirty_clear(tracked->target->pid, err);
 	for (i = 0; i < tracked->count && !ret; i++) {
 		region = &tracked->regions[i];
-		if (region->present)
+		if (region->present && region->told)
 			ret = softdirty_mark(&region->softdirty,
 					     tracked->session, region->id, err);
 	}

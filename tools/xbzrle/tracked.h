@@ -20,7 +20,8 @@
  * @drop_due: it has ended and the receiver was not told yet
  * @start: first address
  * @end: address after the last
- * @softdirty: what was written to it, if we have to say that
+ * @told: we have to say what was written to it
+ * @softdirty: and what that was
  * @name: its name in the stream
  */
 struct tracked_region {
@@ -28,6 +29,7 @@ struct tracked_region {
 	bool present;
 	bool drop_due;
 	uint64_t start, end;
+	bool told;
 	struct softdirty softdirty;
 	char name[XBZRLE_NAME_MAX + 1];
 };
@@ -38,6 +40,8 @@ struct tracked_region {
  * @target: process
  * @tracker: XBZRLE_TRACKER_AUTO, or XBZRLE_TRACKER_EXTERNAL to be fed by
  *	tracked_mark_written()
+ * @shared: the same for memory that others may map, too
+ * @alone: refuse such memory, because nobody but the target can be paused
  * @wishes: what the user wants of it
  * @wish_count: how many
  * @heap: where the heap begins, 0 while it is not known
@@ -48,6 +52,8 @@ struct tracked {
 	struct xbzrle_session *session;
 	struct target *target;
 	enum xbzrle_tracker tracker;
+	enum xbzrle_tracker shared;
+	bool alone;
 	struct maps_wish *wishes;
 	size_t wish_count;
 	uint64_t heap;

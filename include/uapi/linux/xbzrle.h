@@ -34,12 +34,14 @@
  * @XBZRLE_TRACKER_PTE: page-table walk and write-protection of one mm
  * @XBZRLE_TRACKER_EXTERNAL: the caller says with MARK_DIRTY what was written;
  *	never chosen by AUTO
+ * @XBZRLE_TRACKER_MAPPING: a file of shmem, and all that map or write it
  */
 enum xbzrle_tracker {
 	XBZRLE_TRACKER_AUTO	= 0,
 	XBZRLE_TRACKER_OWNED	= 1,
 	XBZRLE_TRACKER_PTE	= 2,
 	XBZRLE_TRACKER_EXTERNAL	= 3,
+	XBZRLE_TRACKER_MAPPING	= 4,
 };
 
 /**
@@ -69,6 +71,7 @@ enum xbzrle_capture {
 #define XBZRLE_FEATURE_CAPTURE_PREIMAGE	(1ULL << 4)
 #define XBZRLE_FEATURE_CAPTURE_FREEZE	(1ULL << 5)
 #define XBZRLE_FEATURE_POINT_IN_TIME	(1ULL << 6)
+#define XBZRLE_FEATURE_TRACKER_MAPPING	(1ULL << 7)
 
 /**
  * struct xbzrle_info - what this kernel's xbzrle can do (XBZRLE_IOC_GET_INFO)
