@@ -25,7 +25,6 @@
 
 #define MANIFEST	"chain.jsonl"
 #define MANIFEST_NEW	".chain.jsonl.new"
-#define MANIFEST_FORMAT	1
 #define SNAPSHOT_LOCK	".snapshot.lock"
 #define FOLD_LOCK	".fold.lock"
 /* No line is longer: so many regions with names of so many escapes. */
@@ -144,7 +143,7 @@ static int parse_entry(const struct chain *chain, json_t *entry,
 			"check", &check) || !json_is_array(regions))
 		return bad_line(chain->count + 1,
 				"it does not describe a round", err);
-	if (format != MANIFEST_FORMAT)
+	if (format != CHAIN_FORMAT)
 		return bad_line(chain->count + 1, "an unknown format", err);
 	if (number < 1 || number == INT64_MAX || base < 0 || bytes < 0 ||
 	    stream_rounds < 1)

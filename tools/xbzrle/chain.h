@@ -14,6 +14,9 @@
 #include "frame.h"
 #include "replica.h"
 
+/* Of the lines of a manifest. */
+#define CHAIN_FORMAT	1
+
 /* What a chain is opened for, which says whom it must have for itself. */
 enum chain_use {
 	CHAIN_READ,

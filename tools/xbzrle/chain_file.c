@@ -19,7 +19,6 @@
 #include "command.h"
 
 #define UNIT		XBZRLE_UNIT_SIZE
-#define FORMAT		1
 
 /* As docs/stream.md has them. */
 #define FLAG_ZERO	0x02
@@ -479,7 +478,7 @@ static json_t *describe_round(const struct chain_file *file,
 	if (!regions || fstat(file->fd, &status))
 		return NULL;
 	return json_pack("{s:i, s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:o}",
-			 "format", FORMAT,
+			 "format", CHAIN_FORMAT,
 			 "round", (json_int_t)file->number,
 			 "base", (json_int_t)file->base, "time", time,
 			 "bytes", (json_int_t)status.st_size,
