@@ -373,6 +373,8 @@ int xbzrle_sync(struct xbzrle_session *session, unsigned int flags,
 		return ret;
 	}
 	return xbzrle_fail(err, errno, 0, "cannot start a round: %s",
+			   errno == ENOSPC && flags & XBZRLE_SYNC_POINT_IN_TIME ?
+			   "what has to be kept for it does not fit the cache" :
 			   strerror(errno));
 }
 

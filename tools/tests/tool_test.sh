@@ -327,6 +327,29 @@ usage() {
 		recv --output x tcp:1
 		recv --output x tcp:::1:5
 		recv --output x fd:x
+		send --pid 1 --consistent --then stop file:x
+		send --pid 1 --consistent --then kill file:x
+		send --pid 1 --freezer x file:x
+		snapshot
+		snapshot --pid 1
+		snapshot --output x
+		snapshot --pid 1 --output x y
+		snapshot --pid 1 --output x --every 0
+		snapshot --pid 1 --output x --every 1y
+		snapshot --pid 1 --output x --every -1s
+		snapshot --pid 1 --output x --count 0
+		snapshot --session 3 --output x
+		snapshot --session x --pid 1 --output x
+		snapshot --session 3 --pid 1 --map heap --output x
+		restore x
+		restore --output x
+		restore --output x x@0
+		restore --output x x@99999999999999999999
+		verify
+		verify x@1
+		verify x y
+		fold x
+		fold
 		inspect
 		inspect a b
 		info extra
@@ -338,7 +361,20 @@ usage() {
 		expect 1 'is the module loaded' "info tells that there is no module"
 		run "$xbzrle" send --pid $$ file:x
 		expect 1 'is the module loaded' "send tells that there is no module"
+		run "$xbzrle" snapshot --pid $$ --output chain
+		expect 1 'is the module loaded' \
+			"snapshot tells that there is no module"
+		run "$xbzrle" verify chain
+		expect 0 '0 of 0 rounds' "a chain of no rounds"
 	fi
+	run "$xbzrle" snapshot --session 97 --pid $$ --output chain
+	expect 1 'fd 97: Bad file' "snapshot tells that there is no such session"
+	run "$xbzrle" snapshot --pid $$ --freezer . --output chain
+	expect 2 'not a control group' "a freezer that is none is told"
+	run "$xbzrle" verify absent
+	expect 1 'cannot open absent' "verify tells that there is no chain"
+	run "$xbzrle" snapshot --pid 2147483647 --output chain
+	expect 1 'No such process' "snapshot tells that there is no process"
 	run "$xbzrle" send --pid 2147483647 file:x
 	expect 1 'No such process' "send tells that there is no process"
 }

@@ -19,6 +19,10 @@ int send_main(int argc, char **argv);
 int recv_main(int argc, char **argv);
 int inspect_main(int argc, char **argv);
 int info_main(int argc, char **argv);
+int snapshot_main(int argc, char **argv);
+int restore_main(int argc, char **argv);
+int verify_main(int argc, char **argv);
+int fold_main(int argc, char **argv);
 
 int command_at_byte(int ret, struct xbzrle_error *err);
 void command_print(FILE *to, const char *text);

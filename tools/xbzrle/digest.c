@@ -184,6 +184,59 @@ free_state:
 }
 
 /**
+ * digest_memory() - digest of memory of our own
+ * @memory: memory, of whole pages
+ * @filled: bit per page that may be other than zero; the others are not read
+ * @length: bytes
+ * @digest: filled in with DIGEST_SIZE bytes
+ * @err: set on failure
+ *
+ * Return: 0 or a negative errno.
+ */
+int digest_memory(const uint8_t *memory, const uint8_t *filled, uint64_t length,
+		  uint8_t *digest, struct xbzrle_error *err)
+{
+	uint64_t page, pages = length / UNIT, run;
+	XXH3_state_t *state;
+	uint8_t *buffer;
+	int ret;
+
+	ret = start(&state, &buffer, err);
+	if (ret)
+		return ret;
+	for (page = 0; page < pages && !ret; page += run) {
+		bool some = filled[page / 8] >> page % 8 & 1;
+
+		run = 1;
+		while (page + run < pages && run < CHUNK / UNIT &&
+		       (filled[(page + run) / 8] >> (page + run) % 8 & 1) == some)
+			run++;
+		XXH3_128bits_update(state, some ? memory + page * UNIT : zeros,
+				    run * UNIT);
+		ret = signals_check(err);
+	}
+	if (!ret)
+		finish(state, digest);
+	XXH3_freeState(state);
+	free(buffer);
+	return ret;
+}
+
+/* The next part of a file that is not a hole, at or behind @at. */
+static void find_data(int fd, uint64_t at, uint64_t length, uint64_t *data,
+		      uint64_t *hole)
+{
+	off_t found = lseek(fd, at, SEEK_DATA);
+
+	*data = found < 0 ? length : (uint64_t)found;
+	/* A file system that knows no holes answers with all of it. */
+	if (found < 0 && errno != ENXIO)
+		*data = at;
+	found = *data < length ? lseek(fd, *data, SEEK_HOLE) : -1;
+	*hole = found < 0 ? length : (uint64_t)found;
+}
+
+/**
  * digest_file() - digest of an image
  * @fd: file
  * @length: bytes
@@ -198,23 +251,16 @@ int digest_file(int fd, uint64_t length, uint8_t *digest,
 	uint64_t at = 0, data, hole;
 	XXH3_state_t *state;
 	uint8_t *buffer;
-	off_t found;
 	int ret;
 
 	ret = start(&state, &buffer, err);
 	if (ret)
 		return ret;
 	while (at < length && !ret) {
-		found = lseek(fd, at, SEEK_DATA);
-		data = found < 0 ? length : (uint64_t)found;
-		/* A file system that knows no holes answers with all of it. */
-		if (found < 0 && errno != ENXIO)
-			data = at;
+		find_data(fd, at, length, &data, &hole);
 		ret = add_zeros(state, data - at, err);
 		if (ret || data == length)
 			break;
-		found = lseek(fd, data, SEEK_HOLE);
-		hole = found < 0 ? length : (uint64_t)found;
 		ret = add_bytes(state, fd, data, hole - data, buffer, err);
 		at = hole;
 	}
@@ -239,4 +285,131 @@ struct digest_text digest_hex(const uint8_t *digest)
 	for (i = 0; i < DIGEST_SIZE; i++)
 		snprintf(out.text + 2 * i, 3, "%02x", digest[i]);
 	return out;
+}
+
+/**
+ * digest_page_is_zero() - does the page count for nothing in a sum?
+ * @page: a unit
+ *
+ * Return: true if all its bytes are zero.
+ */
+bool digest_page_is_zero(const void *page)
+{
+	return !memcmp(page, zeros, UNIT);
+}
+
+static XXH128_hash_t hash_page(const void *page, uint64_t number)
+{
+	return XXH3_128bits_withSeed(page, UNIT, number);
+}
+
+/**
+ * digest_sum_add() - a page has come
+ * @sum: sum
+ * @page: a unit that is not zero
+ * @number: its number in the region
+ */
+void digest_sum_add(struct digest_sum *sum, const void *page, uint64_t number)
+{
+	const XXH128_hash_t hash = hash_page(page, number);
+
+	sum->low += hash.low64;
+	sum->high += hash.high64 + (sum->low < hash.low64);
+}
+
+/**
+ * digest_sum_remove() - a page goes
+ * @sum: sum that has it
+ * @page: the unit as it was added
+ * @number: its number in the region
+ */
+void digest_sum_remove(struct digest_sum *sum, const void *page,
+		       uint64_t number)
+{
+	const XXH128_hash_t hash = hash_page(page, number);
+
+	sum->high -= hash.high64 + (sum->low < hash.low64);
+	sum->low -= hash.low64;
+}
+
+static int sum_range(int fd, uint64_t from, uint64_t to,
+		     struct digest_sum *sum, struct xbzrle_error *err)
+{
+	uint8_t page[UNIT];
+	ssize_t got;
+	int ret;
+
+	for (; from < to; from += UNIT) {
+		got = pread(fd, page, UNIT, from);
+		ret = signals_check(err);
+		if (ret)
+			return ret;
+		if (got != UNIT)
+			return xbzrle_fail(err, got < 0 ? errno : EIO, from,
+					   "cannot read an image for its digest: %s",
+					   got < 0 ? strerror(errno) :
+					   "it is too short");
+		if (!digest_page_is_zero(page))
+			digest_sum_add(sum, page, from / UNIT);
+	}
+	return 0;
+}
+
+/**
+ * digest_sum_file() - the sum of an image
+ * @fd: file
+ * @length: bytes, of whole pages
+ * @sum: filled in
+ * @err: set on failure
+ *
+ * Return: 0 or a negative errno.
+ */
+int digest_sum_file(int fd, uint64_t length, struct digest_sum *sum,
+		    struct xbzrle_error *err)
+{
+	uint64_t at, data, hole;
+	int ret = 0;
+
+	*sum = (struct digest_sum){};
+	for (at = 0; at < length && !ret; at = hole) {
+		find_data(fd, at, length, &data, &hole);
+		/* Holes may be smaller than pages on some file systems. */
+		data -= data % UNIT;
+		hole = (hole + UNIT - 1) / UNIT * UNIT;
+		ret = sum_range(fd, data, hole, sum, err);
+	}
+	return ret;
+}
+
+/**
+ * digest_sum_hex() - write a sum
+ * @sum: sum
+ *
+ * Return: it as hexadecimal digits.
+ */
+struct digest_text digest_sum_hex(const struct digest_sum *sum)
+{
+	struct digest_text out;
+
+	snprintf(out.text, sizeof(out.text), "%016" PRIx64 "%016" PRIx64,
+		 sum->high, sum->low);
+	return out;
+}
+
+/**
+ * digest_bytes() - digest of a few bytes
+ * @bytes: bytes
+ * @length: how many
+ *
+ * Return: XXH3-128 of them as hexadecimal digits.
+ */
+struct digest_text digest_bytes(const void *bytes, size_t length)
+{
+	const XXH128_hash_t hash = XXH3_128bits(bytes, length);
+	const struct digest_sum sum = {
+		.high = hash.high64,
+		.low = hash.low64,
+	};
+
+	return digest_sum_hex(&sum);
 }

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,6 +23,17 @@
 #define MANIFEST_FORMAT	1
 /* So much of a region's name goes into its file's name. */
 #define FILE_NAME_PART	200
+
+/* Each region keeps a file open; the usual soft limit is far below theirs. */
+static void allow_many_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
 
 /**
  * images_open() - use a directory
@@ -38,6 +50,7 @@ int images_open(struct images *images, const char *path,
 	int ret;
 
 	*images = (struct images){};
+	allow_many_files();
 	if (mkdir(path, 0700) && errno != EEXIST)
 		return xbzrle_fail(err, errno, 0, "cannot make %s: %s", path,
 				   strerror(errno));

@@ -16,6 +16,10 @@ static const struct command {
 } commands[] = {
 	{ "send", send_main, "send the memory of a running process" },
 	{ "recv", recv_main, "receive memory into image files" },
+	{ "snapshot", snapshot_main, "keep a chain of snapshots of a running process" },
+	{ "restore", restore_main, "make image files of a snapshot" },
+	{ "verify", verify_main, "check a chain of snapshots" },
+	{ "fold", fold_main, "drop a chain's snapshots before one" },
 	{ "inspect", inspect_main, "print what is in a recorded stream" },
 	{ "info", info_main, "print what the loaded module can do" },
 };

@@ -42,6 +42,42 @@ int maps_parse(const char *text, struct maps_wish *wish)
 	return *text ? 0 : -EINVAL;
 }
 
+/**
+ * maps_add() - understand one more --map
+ * @wishes: array, which grows
+ * @count: how many are in it
+ * @text: as for maps_parse()
+ *
+ * Return: 0 or a negative errno.
+ */
+int maps_add(struct maps_wish **wishes, size_t *count, const char *text)
+{
+	struct maps_wish *grown;
+
+	grown = reallocarray(*wishes, *count + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	*wishes = grown;
+	return maps_parse(text, &grown[(*count)++]);
+}
+
+/**
+ * maps_add_default() - what is meant if nothing was said
+ * @wishes: array, which grows if it is empty
+ * @count: how many are in it
+ * @err: set on failure
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int maps_add_default(struct maps_wish **wishes, size_t *count,
+		     struct xbzrle_error *err)
+{
+	if (*count || (!maps_add(wishes, count, "heap") &&
+		       !maps_add(wishes, count, "anon")))
+		return 0;
+	return xbzrle_fail(err, ENOMEM, 0, "no memory");
+}
+
 static bool parse_line(char *line, struct mapping *mapping)
 {
 	int name = 0;

@@ -40,6 +40,9 @@ struct maps_range {
 };
 
 int maps_parse(const char *text, struct maps_wish *wish);
+int maps_add(struct maps_wish **wishes, size_t *count, const char *text);
+int maps_add_default(struct maps_wish **wishes, size_t *count,
+		     struct xbzrle_error *err);
 int maps_select(pid_t pid, struct maps_wish *wishes, size_t wish_count,
 		struct maps_range **ranges, size_t *range_count,
 		struct xbzrle_error *err);

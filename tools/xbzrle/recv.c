@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "command.h"
 #include "endpoint.h"
@@ -330,17 +329,6 @@ static void answer(struct receiver *receiver, int ret,
 		frame_drain(link);
 }
 
-/* Each region keeps a file open; the usual soft limit is far below theirs. */
-static void allow_many_files(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 static int run(const struct options *options, struct xbzrle_error *err)
 {
 	struct receiver receiver = {};
@@ -366,7 +354,6 @@ static int run(const struct options *options, struct xbzrle_error *err)
 	if (ret)
 		goto close_end;
 
-	allow_many_files();
 	ret = receive(&receiver, err);
 	if (ret)
 		xbzrle_image_abort(receiver.image, NULL);

@@ -19,15 +19,17 @@
 #include "digest.h"
 #include "endpoint.h"
 #include "frame.h"
+#include "pause.h"
 #include "progress.h"
+#include "replica.h"
+#include "round.h"
 #include "signals.h"
-#include "softdirty.h"
 #include "target.h"
 #include "tracked.h"
 #include "units.h"
 
-/* A target may unmap faster than we look; so often we try to follow. */
-#define SYNC_TRIES	100
+/* What marks the round that should be the last. */
+#define LAST_ROUND	(XBZRLE_SYNC_FINAL | XBZRLE_SYNC_POINT_IN_TIME)
 
 struct options {
 	pid_t pid;
@@ -40,6 +42,8 @@ struct options {
 	uint64_t patience;
 	enum xbzrle_tracker tracker;
 	enum target_then then;
+	const char *freezer;
+	bool consistent;
 	bool quiet;
 	const char *to;
 };
@@ -49,101 +53,16 @@ struct sender {
 	struct xbzrle_session *session;
 	struct target target;
 	struct tracked tracked;
+	struct pause pause;
+	struct replica replica;
+	struct round_source source;
 	struct frame_link link;
 	struct progress progress;
 	struct bucket bucket;
 	uint64_t rounds;
-	double scan_time;
 	double digest_time;
 	double downtime;
 };
-
-/* With the target stopped, as tracked_mark_written() asks for. */
-static int sync_external(struct sender *sender, unsigned int flags,
-			 struct xbzrle_sync *sync, struct xbzrle_error *err)
-{
-	struct target *target = &sender->target;
-	double start = progress_now();
-	bool ours = !target->stopped;
-	int ret;
-
-	if (ours) {
-		ret = target_stop(target, err);
-		if (ret)
-			return ret;
-	}
-	ret = tracked_mark_written(&sender->tracked, err);
-	if (!ret)
-		ret = xbzrle_sync(sender->session, flags, sync, err);
-	/* What it wrote then, nobody has seen. */
-	if (!ret && !target_is_stopped(target))
-		ret = xbzrle_fail(err, EBUSY, 0,
-				  "process %d was put back to work while its soft-dirty bits were read",
-				  target->pid);
-	if (ours) {
-		target_continue(target);
-		sender->scan_time += progress_now() - start;
-	}
-	return ret;
-}
-
-static int sync_round(struct sender *sender, unsigned int flags,
-		      struct xbzrle_sync *sync, struct xbzrle_error *err)
-{
-	if (sender->tracked.tracker == XBZRLE_TRACKER_EXTERNAL)
-		return sync_external(sender, flags, sync, err);
-	return xbzrle_sync(sender->session, flags, sync, err);
-}
-
-/* Starts a round over all that the target has now. */
-static int start_round(struct sender *sender, unsigned int flags,
-		       struct xbzrle_sync *sync, struct xbzrle_error *err)
-{
-	int tries, ret;
-
-	for (tries = 0; tries < SYNC_TRIES; tries++) {
-		ret = signals_check(err);
-		if (!ret)
-			ret = tracked_tell_drops(&sender->tracked,
-						 &sender->link, err);
-		if (!ret)
-			ret = tracked_update(&sender->tracked, &sender->link,
-					     err);
-		if (ret)
-			return ret;
-		if (!tracked_present(&sender->tracked))
-			return xbzrle_fail(err, ENOENT, 0,
-					   "process %d has no such memory",
-					   sender->target.pid);
-		ret = sync_round(sender, flags, sync, err);
-		if (ret != -EFAULT && ret != -EOPNOTSUPP)
-			return ret;
-		ret = tracked_end(&sender->tracked, err->region, err);
-		if (ret)
-			return ret;
-	}
-	return xbzrle_fail(err, EFAULT, 0,
-			   "process %d changes its memory map too fast",
-			   sender->target.pid);
-}
-
-/* The running round cannot go on because a region has ended: which one? */
-static int end_in_round(struct sender *sender, struct xbzrle_error *err)
-{
-	struct xbzrle_error reason;
-	struct xbzrle_sync sync;
-	int ret;
-
-	ret = xbzrle_sync(sender->session, 0, &sync, &reason);
-	if (ret != -EFAULT && ret != -EOPNOTSUPP)
-		return -err->code;
-	/* No round follows that could bring what is there now. */
-	if (sender->progress.final)
-		return xbzrle_fail(err, -ret, 0,
-				   "process %d changed its memory map while it was stopped: %s",
-				   sender->target.pid, reason.message);
-	return tracked_end(&sender->tracked, reason.region, err);
-}
 
 static int send_round(struct sender *sender, const struct xbzrle_sync *sync,
 		      struct xbzrle_error *err)
@@ -154,23 +73,13 @@ static int send_round(struct sender *sender, const struct xbzrle_sync *sync,
 	int ret;
 
 	for (;;) {
-		ret = signals_check(err);
-		if (!ret)
-			ret = frame_check_peer(link, err);
+		ret = frame_check_peer(link, err);
 		if (ret)
 			return ret;
-		got = xbzrle_read(sender->session, frame_room(link), portion,
-				  err);
+		got = round_read(&sender->source, frame_room(link), portion,
+				 err);
 		if (!got)
 			break;
-		if (got == -EINTR)
-			continue;
-		if (got == -EFAULT || got == -EOPNOTSUPP) {
-			ret = end_in_round(sender, err);
-			if (ret)
-				return ret;
-			continue;
-		}
 		if (got < 0)
 			return got;
 		bucket_take(&sender->bucket, got);
@@ -217,10 +126,10 @@ static int run_round(struct sender *sender, unsigned int flags,
 	int ret;
 
 	progress->round_start = progress_now();
-	ret = start_round(sender, flags, &sync, err);
+	ret = round_start(&sender->source, flags, &sync, err);
 	if (ret)
 		return ret;
-	progress_round(progress, sync.round, flags & XBZRLE_SYNC_FINAL,
+	progress_round(progress, sync.round, flags & LAST_ROUND,
 		       sync.dirty_pages);
 	ret = send_round(sender, &sync, err);
 	if (!ret)
@@ -252,6 +161,26 @@ static int run_live(struct sender *sender, struct xbzrle_error *err)
 	return 0;
 }
 
+/* Of memory that goes on changing it is of what was read. */
+static int digest_region(const struct sender *sender,
+			 const struct tracked_region *region,
+			 struct frame_digest *digest, struct xbzrle_error *err)
+{
+	const struct replica *replica = sender->source.replica;
+	const struct replica_region *copy = NULL;
+
+	if (replica)
+		copy = replica_find(replica, region->name);
+	if (copy && copy->state == REPLICA_PRESENT)
+		return replica_digest(replica, copy, digest->digest, err);
+	if (replica)
+		return xbzrle_fail(err, EPROTO, 0,
+				   "region '%s' is not in the stream",
+				   region->name);
+	return digest_process(sender->target.pid, region->start,
+			      digest->length, digest->digest, err);
+}
+
 static int send_digests(struct sender *sender, struct xbzrle_error *err)
 {
 	const struct tracked *tracked = &sender->tracked;
@@ -267,8 +196,7 @@ static int send_digests(struct sender *sender, struct xbzrle_error *err)
 			continue;
 		digest.name = region->name;
 		digest.length = region->end - region->start;
-		ret = digest_process(sender->target.pid, region->start,
-				     digest.length, digest.digest, err);
+		ret = digest_region(sender, region, &digest, err);
 		if (!ret)
 			ret = frame_send_digest(&sender->link, &digest, err);
 		if (ret)
@@ -287,6 +215,7 @@ static int run_stopped(struct sender *sender, struct xbzrle_error *err)
 	ret = target_stop(&sender->target, err);
 	if (ret)
 		return ret;
+	sender->source.stays_stopped = true;
 	ret = run_round(sender, XBZRLE_SYNC_FINAL, &seconds, err);
 	if (ret)
 		return ret;
@@ -301,6 +230,38 @@ static int run_stopped(struct sender *sender, struct xbzrle_error *err)
 	sender->digest_time = progress_now() - digest_start;
 	sender->downtime = progress_now() - stopped_at;
 	return 0;
+}
+
+/*
+ * The last round of one instant, and the digests, while the target goes on. A
+ * round that is torn has arrived as an ordinary one, and less is left for the
+ * next.
+ */
+static int run_consistent(struct sender *sender, struct xbzrle_error *err)
+{
+	struct round_source *source = &sender->source;
+	double digest_start, seconds;
+	int ret, tries;
+
+	for (tries = 0; tries < ROUND_TRIES; tries++) {
+		ret = run_round(sender, XBZRLE_SYNC_POINT_IN_TIME, &seconds,
+				err);
+		sender->downtime += source->paused;
+		if (ret)
+			return ret;
+		if (!source->torn)
+			break;
+		progress_round_done(&sender->progress, -1);
+	}
+	if (tries == ROUND_TRIES)
+		return xbzrle_fail(err, ENOSPC, 0,
+				   "no round was of one instant in %d tries: what the process writes meanwhile does not fit the cache (see --cache)",
+				   tries);
+	progress_round_done(&sender->progress, -1);
+	digest_start = progress_now();
+	ret = send_digests(sender, err);
+	sender->digest_time = progress_now() - digest_start;
+	return ret;
 }
 
 static int await_verdict(struct sender *sender, struct xbzrle_error *err)
@@ -368,48 +329,14 @@ static void summarize(const struct sender *sender)
 	fprintf(stderr, "stopped for %s",
 		units_seconds(sender->downtime).text);
 	fprintf(stderr, " (%s of it for digests), %s\n",
-		units_seconds(sender->digest_time).text,
+		units_seconds(sender->options->consistent ? 0 :
+			      sender->digest_time).text,
 		sender->link.in >= 0 ? "digests agree" :
 		"the receiver verifies the digests");
 	if (sender->tracked.tracker == XBZRLE_TRACKER_EXTERNAL)
 		fprintf(stderr,
 			"xbzrle: and stopped for %s before, to read its soft-dirty bits\n",
-			units_seconds(sender->scan_time).text);
-}
-
-/* The module's own tracker, or else what the kernel has for everybody. */
-static int choose_tracker(struct sender *sender, struct xbzrle_error *err)
-{
-	const struct options *options = sender->options;
-	bool forced = options->tracker == XBZRLE_TRACKER_EXTERNAL;
-	struct xbzrle_info info;
-	int ret;
-
-	ret = xbzrle_info(sender->session, &info, err);
-	if (ret)
-		return ret;
-	if (!forced && info.features & XBZRLE_FEATURE_TRACKER_PTE)
-		return 0;
-	if (!(info.features & XBZRLE_FEATURE_TRACKER_EXTERNAL))
-		return forced ? xbzrle_fail(err, EOPNOTSUPP, 0,
-					    "the module has no external tracker on this kernel") :
-				0;
-	ret = softdirty_probe(err);
-	if (ret == -EOPNOTSUPP)
-		return xbzrle_fail(err, EOPNOTSUPP, 0,
-				   "this kernel cannot track the memory: it has %s soft-dirty bits (PAGEMAP_SCAN would do for a process's own memory only); make the memory with xbzrle_create() or xbzrle_adopt(), or see Limits in README.md",
-				   forced ? "no" :
-				   "neither the pte tracker nor");
-	if (ret)
-		return ret;
-	sender->tracked.tracker = XBZRLE_TRACKER_EXTERNAL;
-	if (forced)
-		sender->tracked.shared = XBZRLE_TRACKER_EXTERNAL;
-	if (!options->quiet)
-		fprintf(stderr,
-			"xbzrle: using the external tracker, fed from soft-dirty bits%s; the process is stopped for a moment before each round\n",
-			forced ? "" : ", as this kernel has no pte tracker");
-	return 0;
+			units_seconds(sender->source.scan_time).text);
 }
 
 static int transfer(struct sender *sender, struct xbzrle_error *err)
@@ -420,11 +347,16 @@ static int transfer(struct sender *sender, struct xbzrle_error *err)
 	if (!ret)
 		ret = greet(sender, err);
 	if (!ret)
-		ret = choose_tracker(sender, err);
+		ret = tracked_choose(&sender->tracked,
+				     sender->options->tracker,
+				     sender->options->quiet, err);
+	if (!ret && sender->options->consistent)
+		ret = round_check_point_in_time(sender->session, err);
 	if (!ret)
 		ret = run_live(sender, err);
 	if (!ret)
-		ret = run_stopped(sender, err);
+		ret = sender->options->consistent ?
+			run_consistent(sender, err) : run_stopped(sender, err);
 	progress_end(&sender->progress);
 	if (!ret)
 		ret = await_verdict(sender, err);
@@ -442,6 +374,7 @@ static int run(const struct options *options, struct xbzrle_error *err)
 		.options = options,
 		.tracked.wishes = options->wishes,
 		.tracked.wish_count = options->wish_count,
+		.tracked.alone = options->consistent && !options->freezer,
 		.bucket.rate = options->bandwidth,
 	};
 	struct endpoint end;
@@ -450,14 +383,30 @@ static int run(const struct options *options, struct xbzrle_error *err)
 	ret = target_open(&sender.target, options->pid, err);
 	if (ret)
 		return ret;
+	ret = pause_open(&sender.pause, &sender.target, options->freezer, err);
+	if (ret)
+		goto close_target;
 	sender.session = xbzrle_open(err);
 	if (!sender.session) {
 		ret = -err->code;
-		goto close_target;
+		goto close_pause;
+	}
+	sender.source = (struct round_source){
+		.session = sender.session,
+		.tracked = &sender.tracked,
+		.target = &sender.target,
+		.pause = &sender.pause,
+		.link = &sender.link,
+	};
+	if (options->consistent) {
+		ret = replica_open(&sender.replica, NULL, err);
+		if (ret)
+			goto close_session;
+		sender.source.replica = &sender.replica;
 	}
 	ret = endpoint_open_send(&end, options->to, err);
 	if (ret)
-		goto close_session;
+		goto close_replica;
 	ret = frame_link_init(&sender.link, end.in, end.out, err);
 	if (ret)
 		goto close_end;
@@ -479,8 +428,13 @@ close_end:
 	if (!ret)
 		summarize(&sender);
 	tracked_release(&sender.tracked);
+close_replica:
+	if (options->consistent)
+		replica_close(&sender.replica);
 close_session:
 	xbzrle_close(sender.session);
+close_pause:
+	pause_close(&sender.pause);
 close_target:
 	target_close(&sender.target);
 	return ret;
@@ -497,6 +451,8 @@ enum {
 	OPT_PATIENCE,
 	OPT_THEN,
 	OPT_TRACKER,
+	OPT_CONSISTENT,
+	OPT_FREEZER,
 };
 
 static const struct argp_option argp_options[] = {
@@ -522,6 +478,12 @@ static const struct argp_option argp_options[] = {
 	{ "tracker", OPT_TRACKER, "auto|external", 0,
 	  "How writes are learned of: external reads the kernel's soft-dirty bits, for which the process is stopped before each round (default: auto, which does so where the module cannot track the memory by itself)",
 	  0 },
+	{ "consistent", OPT_CONSISTENT, NULL, 0,
+	  "Let the last round be of one instant, for which the process is stopped only until the round has begun",
+	  0 },
+	{ "freezer", OPT_FREEZER, "CGROUP", 0,
+	  "With --consistent: freeze this control group, which the process is in, in place of stopping it",
+	  0 },
 	{ "quiet", OPT_QUIET, NULL, 0, "Tell nothing but errors", 0 },
 	{}
 };
@@ -544,29 +506,6 @@ static int parse_then(const char *text, enum target_then *then)
 	return -EINVAL;
 }
 
-static int parse_tracker(const char *text, enum xbzrle_tracker *tracker)
-{
-	if (!strcmp(text, "auto"))
-		*tracker = XBZRLE_TRACKER_AUTO;
-	else if (!strcmp(text, "external"))
-		*tracker = XBZRLE_TRACKER_EXTERNAL;
-	else
-		return -EINVAL;
-	return 0;
-}
-
-static int add_wish(struct options *options, const char *text)
-{
-	struct maps_wish *wishes;
-
-	wishes = reallocarray(options->wishes, options->wish_count + 1,
-			      sizeof(*wishes));
-	if (!wishes)
-		return -ENOMEM;
-	options->wishes = wishes;
-	return maps_parse(text, &wishes[options->wish_count++]);
-}
-
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
 	struct options *options = state->input;
@@ -579,7 +518,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		options->pid = number;
 		break;
 	case OPT_MAP:
-		bad = add_wish(options, arg);
+		bad = maps_add(&options->wishes, &options->wish_count, arg);
 		break;
 	case OPT_CACHE:
 		bad = units_parse_size(arg, &options->cache);
@@ -604,7 +543,13 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		bad = parse_then(arg, &options->then);
 		break;
 	case OPT_TRACKER:
-		bad = parse_tracker(arg, &options->tracker);
+		bad = tracked_parse(arg, &options->tracker);
+		break;
+	case OPT_CONSISTENT:
+		options->consistent = true;
+		break;
+	case OPT_FREEZER:
+		options->freezer = arg;
 		break;
 	case OPT_QUIET:
 		options->quiet = true;
@@ -620,6 +565,11 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!options->pid || !options->to)
 			argp_error(state, "--pid PID and a destination are needed");
+		if (options->consistent && options->then != TARGET_CONT)
+			argp_error(state,
+				   "with --consistent the process goes on before all has arrived: --then could only lose what it writes then");
+		if (options->freezer && !options->consistent)
+			argp_error(state, "--freezer is for --consistent");
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -658,11 +608,8 @@ int send_main(int argc, char **argv)
 	int ret;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &options);
-	if (!options.wish_count &&
-	    (add_wish(&options, "heap") || add_wish(&options, "anon"))) {
-		xbzrle_fail(&err, ENOMEM, 0, "no memory");
+	if (maps_add_default(&options.wishes, &options.wish_count, &err))
 		return command_failed(&err);
-	}
 
 	ret = run(&options, &err);
 	free(options.wishes);

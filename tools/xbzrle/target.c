@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,11 +12,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "progress.h"
 #include "signals.h"
 #include "target.h"
 
 /* A thread in uninterruptible sleep stops late; this is too late. */
-#define STOP_TIMEOUT_MS		10000
+#define STOP_TIMEOUT		10.0
 
 /**
  * target_open() - get hold of a process
@@ -88,8 +90,9 @@ static bool all_stopped(pid_t pid)
  */
 int target_stop(struct target *target, struct xbzrle_error *err)
 {
-	const struct timespec pause = { .tv_nsec = 1000000 };
-	int waited, ret;
+	const struct timespec pause = { .tv_nsec = 100000 };
+	double start = progress_now();
+	int ret;
 
 	if (all_stopped(target->pid))
 		return 0;
@@ -98,9 +101,9 @@ int target_stop(struct target *target, struct xbzrle_error *err)
 				   target->pid, strerror(errno));
 	target->stopped = true;
 
-	for (waited = 0; !all_stopped(target->pid); waited++) {
+	while (!all_stopped(target->pid)) {
 		ret = signals_check(err);
-		if (!ret && waited == STOP_TIMEOUT_MS)
+		if (!ret && progress_now() - start >= STOP_TIMEOUT)
 			ret = xbzrle_fail(err, ETIMEDOUT, 0,
 					  "process %d does not stop",
 					  target->pid);
@@ -125,6 +128,19 @@ int target_stop(struct target *target, struct xbzrle_error *err)
 bool target_is_stopped(const struct target *target)
 {
 	return all_stopped(target->pid);
+}
+
+/**
+ * target_has_ended() - is the process gone, or only its parent's to bury?
+ * @target: target
+ *
+ * Return: true if so.
+ */
+bool target_has_ended(const struct target *target)
+{
+	struct pollfd end = { .fd = target->pidfd, .events = POLLIN };
+
+	return poll(&end, 1, 0) > 0;
 }
 
 /**

@@ -67,6 +67,10 @@ static int begin(struct tracked *tracked, const struct maps_range *range,
 	tracked->regions = regions;
 
 	new = &regions[tracked->count];
+	if (tracked->alone && range->shared)
+		return xbzrle_fail(err, EOPNOTSUPP, range->start,
+				   "memory at address %#llx is shared, and who else writes to it is not known; put all of them into a control group for --freezer",
+				   (unsigned long long)range->start);
 	if (tracker == XBZRLE_TRACKER_EXTERNAL && !range->anon)
 		return xbzrle_fail(err, EOPNOTSUPP, range->start,
 				   "memory of this kind cannot be tracked by soft-dirty bits, but private anonymous memory only: address %#llx",
@@ -167,6 +171,68 @@ static int check_found(const struct tracked *tracked, struct xbzrle_error *err)
 					   tracked->target->pid, wish->text,
 					   tracked->target->pid);
 	}
+	return 0;
+}
+
+/**
+ * tracked_parse() - understand --tracker
+ * @text: auto or external
+ * @tracker: set
+ *
+ * Return: 0 or -EINVAL.
+ */
+int tracked_parse(const char *text, enum xbzrle_tracker *tracker)
+{
+	if (!strcmp(text, "auto"))
+		*tracker = XBZRLE_TRACKER_AUTO;
+	else if (!strcmp(text, "external"))
+		*tracker = XBZRLE_TRACKER_EXTERNAL;
+	else
+		return -EINVAL;
+	return 0;
+}
+
+/**
+ * tracked_choose() - the module's own tracker, or else the kernel's soft-dirty
+ * bits
+ * @tracked: regions; their tracker is set
+ * @tracker: XBZRLE_TRACKER_AUTO, or XBZRLE_TRACKER_EXTERNAL for the bits
+ * @quiet: do not tell that the bits are used
+ * @err: set on failure
+ *
+ * Return: 0 or a negative errno.
+ */
+int tracked_choose(struct tracked *tracked, enum xbzrle_tracker tracker,
+		   bool quiet, struct xbzrle_error *err)
+{
+	bool forced = tracker == XBZRLE_TRACKER_EXTERNAL;
+	struct xbzrle_info info;
+	int ret;
+
+	ret = xbzrle_info(tracked->session, &info, err);
+	if (ret)
+		return ret;
+	if (!forced && info.features & XBZRLE_FEATURE_TRACKER_PTE)
+		return 0;
+	if (!(info.features & XBZRLE_FEATURE_TRACKER_EXTERNAL))
+		return forced ? xbzrle_fail(err, EOPNOTSUPP, 0,
+					    "the module has no external tracker on this kernel") :
+				0;
+	ret = softdirty_probe(err);
+	if (ret == -EOPNOTSUPP)
+		return xbzrle_fail(err, EOPNOTSUPP, 0,
+				   "this kernel cannot track the memory: it has %s soft-dirty bits (PAGEMAP_SCAN would do for a process's own memory only); make the memory with xbzrle_create() or xbzrle_adopt(), or see Limits in README.md",
+				   forced ? "no" :
+				   "neither the pte tracker nor");
+	if (ret)
+		return ret;
+	tracked->tracker = XBZRLE_TRACKER_EXTERNAL;
+	if (forced)
+		tracked->shared = XBZRLE_TRACKER_EXTERNAL;
+	if (!quiet)
+		fprintf(stderr,
+			"xbzrle: using the external tracker, fed from soft-dirty bits%s; the process is stopped for a moment before each round\n",
+			forced ? "" : ", as this kernel has no pte tracker");
 	return 0;
 }
 

@@ -41,6 +41,7 @@ struct tracked_region {
  * @tracker: XBZRLE_TRACKER_AUTO, or XBZRLE_TRACKER_EXTERNAL to be fed by
  *	tracked_mark_written()
  * @shared: the same for memory that others may map, too
+ * @alone: refuse such memory, because nobody but the target can be paused
  * @wishes: what the user wants of it
  * @wish_count: how many
  * @heap: where the heap begins, 0 while it is not known
@@ -52,6 +53,7 @@ struct tracked {
 	struct target *target;
 	enum xbzrle_tracker tracker;
 	enum xbzrle_tracker shared;
+	bool alone;
 	struct maps_wish *wishes;
 	size_t wish_count;
 	uint64_t heap;
@@ -59,6 +61,9 @@ struct tracked {
 	size_t count;
 };
 
+int tracked_parse(const char *text, enum xbzrle_tracker *tracker);
+int tracked_choose(struct tracked *tracked, enum xbzrle_tracker tracker,
+		   bool quiet, struct xbzrle_error *err);
 int tracked_update(struct tracked *tracked, struct frame_link *link,
 		   struct xbzrle_error *err);
 int tracked_mark_written(struct tracked *tracked, struct xbzrle_error *err);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array.h"
 #include "units.h"
 
 static int parse(const char *text, uint64_t *number, const char **rest)
@@ -62,6 +63,40 @@ int units_parse_size(const char *text, uint64_t *bytes)
 		return -ERANGE;
 	*bytes <<= shift;
 	return 0;
+}
+
+/**
+ * units_parse_duration() - read a time
+ * @text: decimal digits, then perhaps ms, s, m, h or d; seconds without
+ * @ms: set, in milliseconds
+ *
+ * Return: 0 or a negative errno.
+ */
+int units_parse_duration(const char *text, uint64_t *ms)
+{
+	static const struct {
+		const char *name;
+		uint32_t ms;
+	} units[] = {
+		{ "ms", 1 }, { "", 1000 }, { "s", 1000 }, { "m", 60000 },
+		{ "h", 3600000 }, { "d", 86400000 },
+	};
+	const char *rest;
+	size_t i;
+	int ret;
+
+	ret = parse(text, ms, &rest);
+	if (ret)
+		return ret;
+	for (i = 0; i < ARRAY_SIZE(units); i++) {
+		if (strcmp(rest, units[i].name))
+			continue;
+		if (*ms > UINT32_MAX)
+			return -ERANGE;
+		*ms *= units[i].ms;
+		return 0;
+	}
+	return -EINVAL;
 }
 
 /**

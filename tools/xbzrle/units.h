@@ -11,6 +11,7 @@ struct units_text {
 
 int units_parse_size(const char *text, uint64_t *bytes);
 int units_parse_number(const char *text, uint64_t max, uint64_t *number);
+int units_parse_duration(const char *text, uint64_t *ms);
 struct units_text units_bytes(double bytes);
 struct units_text units_seconds(double seconds);
 

@@ -1,0 +1,969 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+/*
+ * Chains of snapshots: every round is restored as it was, damage is refused,
+ * and whoever is killed leaves a chain.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../xbzrle/chain.h"
+#include "../xbzrle/command.h"
+#include "chain_build.h"
+
+#define ROUNDS	17
+#define KILLS	15
+#define FLIPS	120
+/* The sanitizers make it slow; without them it is every byte. */
+#ifdef __SANITIZE_ADDRESS__
+#define CUT_STEP	17
+#else
+#define CUT_STEP	1
+#endif
+
+/* In memory, where there is such a place: all is synced to it over and over. */
+static char top[64] = "/dev/shm/xbzrle-chain-XXXXXX";
+static char words[4096];
+
+static int open_top(void **state)
+{
+	(void)state;
+	if (!mkdtemp(top)) {
+		strcpy(top, "/tmp/xbzrle-chain-XXXXXX");
+		if (!mkdtemp(top))
+			return -1;
+	}
+	return chdir(top);
+}
+
+static int remove_one(const char *path, const struct stat *status, int type,
+		      struct FTW *where)
+{
+	(void)status;
+	(void)type;
+	(void)where;
+	return remove(path);
+}
+
+static void remove_all(const char *path)
+{
+	assert_true(!nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS) ||
+		    errno == ENOENT);
+}
+
+static int close_top(void **state)
+{
+	(void)state;
+	remove_all(top);
+	return 0;
+}
+
+/* A command as main() would call it; what it says goes to words[]. */
+static int run(int (*command)(int, char **), const char *name,
+	       const char *first, const char *second, const char *third)
+{
+	char copy[3][256];
+	char *argv[5] = { (char *)name, copy[0] };
+	int out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO);
+	int fd = open("words", O_RDWR | O_CREAT | O_TRUNC, 0600);
+	int argc = 2, status;
+	ssize_t got;
+
+	snprintf(copy[0], sizeof(copy[0]), "%s", first);
+	if (second) {
+		snprintf(copy[1], sizeof(copy[1]), "%s", second);
+		argv[argc++] = copy[1];
+	}
+	if (third) {
+		snprintf(copy[2], sizeof(copy[2]), "%s", third);
+		argv[argc++] = copy[2];
+	}
+	fflush(stdout);
+	dup2(fd, STDOUT_FILENO);
+	dup2(fd, STDERR_FILENO);
+	status = command(argc, argv);
+	fflush(stdout);
+	dup2(out, STDOUT_FILENO);
+	dup2(err, STDERR_FILENO);
+	close(out);
+	close(err);
+	got = pread(fd, words, sizeof(words) - 1, 0);
+	close(fd);
+	words[got > 0 ? got : 0] = '\0';
+	return status;
+}
+
+static int verify(const char *chain)
+{
+	return run(verify_main, "verify", chain, NULL, NULL);
+}
+
+static int restore(const char *chain, unsigned int round)
+{
+	char which[64];
+
+	remove_all("images");
+	snprintf(which, sizeof(which), round ? "%s@%u" : "%s", chain, round);
+	return run(restore_main, "restore", "--output", "images", which);
+}
+
+static int fold(const char *chain, unsigned int round)
+{
+	char which[64];
+
+	snprintf(which, sizeof(which), "%s@%u", chain, round);
+	return run(fold_main, "fold", which, NULL, NULL);
+}
+
+static void write_file(const char *dir, const char *name, const void *bytes,
+		       size_t length, int flags)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_WRONLY | O_CREAT | flags, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, bytes, length), length);
+	close(fd);
+}
+
+static size_t read_file(const char *dir, const char *name, uint8_t *bytes,
+			size_t room)
+{
+	char path[128];
+	ssize_t got;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_RDONLY);
+	assert_true(fd >= 0);
+	got = read(fd, bytes, room);
+	assert_true(got >= 0 && (size_t)got < room);
+	close(fd);
+	return got;
+}
+
+static bool exists(const char *dir, const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return !access(path, F_OK);
+}
+
+static const char *file_of(unsigned int round, bool full)
+{
+	static char name[32];
+
+	snprintf(name, sizeof(name), "%s-%u.xbzrle", full ? "full" : "delta",
+		 round);
+	return name;
+}
+
+/* Adds @count rounds behind @before, the checksum of the line before. */
+static void add_rounds(const char *dir, unsigned int first, unsigned int count,
+		       char *before)
+{
+	struct build file = {}, line = {};
+	struct maker maker;
+	char check[33];
+
+	for (maker_begin(&maker, first); count; count--) {
+		maker_next(&maker);
+		maker_file(&maker, &file);
+		maker_line(&maker, file.length, before, check, &line);
+		write_file(dir, file_of(maker.round, maker.round == first),
+			   file.bytes, file.length, O_TRUNC);
+		write_file(dir, "chain.jsonl", line.bytes, line.length,
+			   O_APPEND);
+		strcpy(before, check);
+	}
+	maker_end(&maker);
+	build_free(&file);
+	build_free(&line);
+}
+
+static void make_chain(const char *dir, unsigned int count)
+{
+	char before[33] = "";
+
+	remove_all(dir);
+	assert_int_equal(mkdir(dir, 0700), 0);
+	add_rounds(dir, 1, count, before);
+}
+
+/* The images are those of the round, and there are no others. */
+static void compare(unsigned int first, unsigned int round)
+{
+	static uint8_t bytes[MAKER_PAGES * BUILD_UNIT + 1];
+	struct maker maker;
+	char name[32];
+	unsigned int i;
+
+	assert_true(exists("images", "manifest.json"));
+	maker_at(&maker, first, round);
+	for (i = 0; i < MAKER_REGIONS; i++) {
+		const struct maker_region *region = &maker.regions[i];
+
+		snprintf(name, sizeof(name), "r_%u.img", i);
+		assert_int_equal(exists("images", name), region->present);
+		if (!region->present)
+			continue;
+		assert_int_equal(read_file("images", name, bytes,
+					   sizeof(bytes)),
+				 region->pages * BUILD_UNIT);
+		assert_memory_equal(bytes, region->bytes,
+				    region->pages * BUILD_UNIT);
+	}
+	maker_end(&maker);
+}
+
+static void check_restore(const char *chain, unsigned int first,
+			  unsigned int round)
+{
+	if (restore(chain, round))
+		fail_msg("round %u: %s", round, words);
+	compare(first, round);
+}
+
+static void every_round_is_restored(void **state)
+{
+	unsigned int round;
+
+	(void)state;
+	make_chain("chain", ROUNDS);
+	if (verify("chain"))
+		fail_msg("%s", words);
+	assert_non_null(strstr(words, "17 of 17 rounds are good"));
+	for (round = 1; round <= ROUNDS; round++)
+		check_restore("chain", 1, round);
+	assert_int_equal(restore("chain", 0), EXIT_DONE);
+	compare(1, ROUNDS);
+	assert_int_equal(restore("chain", ROUNDS + 1), EXIT_FAILED);
+	assert_non_null(strstr(words, "has rounds 1 to 17, and no 18"));
+}
+
+/* A chain that was continued, as after a restart. */
+static void a_chain_has_more_than_one_beginning(void **state)
+{
+	char before[33] = "";
+	unsigned int round;
+
+	(void)state;
+	remove_all("chain");
+	assert_int_equal(mkdir("chain", 0700), 0);
+	add_rounds("chain", 1, 6, before);
+	add_rounds("chain", 7, 5, before);
+	if (verify("chain"))
+		fail_msg("%s", words);
+	for (round = 1; round <= 11; round++)
+		check_restore("chain", round < 7 ? 1 : 7, round);
+}
+
+static void fold_keeps_what_follows(void **state)
+{
+	unsigned int at, round;
+
+	(void)state;
+	for (at = 1; at <= ROUNDS; at++) {
+		make_chain("chain", ROUNDS);
+		if (fold("chain", at) || verify("chain"))
+			fail_msg("fold at %u: %s", at, words);
+		for (round = 1; round <= ROUNDS; round++) {
+			assert_int_equal(exists("chain", file_of(round, false)),
+					 round > at);
+			assert_int_equal(exists("chain", file_of(round, true)),
+					 round == at);
+		}
+		assert_int_equal(at > 1 ? restore("chain", at - 1) : 1,
+				 EXIT_FAILED);
+		for (round = at; round <= ROUNDS; round += 5)
+			check_restore("chain", 1, round);
+		check_restore("chain", 1, ROUNDS);
+	}
+}
+
+static void fold_again_and_of_a_beginning(void **state)
+{
+	char before[33] = "";
+
+	(void)state;
+	remove_all("chain");
+	assert_int_equal(mkdir("chain", 0700), 0);
+	add_rounds("chain", 1, 6, before);
+	add_rounds("chain", 7, 5, before);
+	assert_int_equal(fold("chain", 3), EXIT_DONE);
+	assert_int_equal(fold("chain", 5), EXIT_DONE);
+	check_restore("chain", 1, 5);
+	check_restore("chain", 7, 11);
+	assert_int_equal(fold("chain", 7), EXIT_DONE);
+	assert_int_equal(verify("chain"), EXIT_DONE);
+	check_restore("chain", 7, 7);
+	check_restore("chain", 7, 10);
+	assert_int_equal(fold("chain", 6), EXIT_FAILED);
+}
+
+static void a_full_file_is_a_transfer(void **state)
+{
+	(void)state;
+	make_chain("chain", 8);
+	assert_int_equal(fold("chain", 7), EXIT_DONE);
+	remove_all("images");
+	if (run(recv_main, "recv", "--output", "images",
+		"file:chain/full-7.xbzrle"))
+		fail_msg("%s", words);
+	compare(1, 7);
+}
+
+/* One file is cut at every byte: what does not need it can still be restored. */
+static void cut_at_every_byte(unsigned int round, bool full)
+{
+	static uint8_t bytes[1 << 17];
+	const char *name = file_of(round, full);
+	char path[64], want[64];
+	size_t length, at;
+
+	snprintf(path, sizeof(path), "chain/%s", name);
+	snprintf(want, sizeof(want), "%u of 4 rounds are good", round - 1);
+	length = read_file("chain", name, bytes, sizeof(bytes));
+	for (at = 0; at < length; at += CUT_STEP) {
+		assert_int_equal(truncate(path, at), 0);
+		if (verify("chain") != EXIT_FAILED || !strstr(words, want) ||
+		    !strstr(words, name))
+			fail_msg("%s of %zu bytes: %s", name, at, words);
+		write_file("chain", name, bytes, length, 0);
+	}
+	assert_int_equal(truncate(path, length / 2), 0);
+	assert_int_equal(restore("chain", round), EXIT_FAILED);
+	assert_false(exists("images", "manifest.json"));
+	if (round > 1)
+		check_restore("chain", 1, round - 1);
+	write_file("chain", name, bytes, length, 0);
+	assert_int_equal(verify("chain"), EXIT_DONE);
+}
+
+static void files_that_are_cut(void **state)
+{
+	unsigned int round;
+
+	(void)state;
+	make_chain("chain", 4);
+	for (round = 1; round <= 4; round++)
+		cut_at_every_byte(round, round == 1);
+}
+
+static void a_manifest_that_is_cut(void **state)
+{
+	static uint8_t bytes[1 << 16];
+	size_t length, at, lines = 0;
+	char want[64];
+
+	(void)state;
+	make_chain("chain", 5);
+	length = read_file("chain", "chain.jsonl", bytes, sizeof(bytes));
+	for (at = 0; at < length; at++) {
+		assert_int_equal(truncate("chain/chain.jsonl", at), 0);
+		snprintf(want, sizeof(want), "%zu of %zu rounds are good",
+			 lines, lines);
+		/* What is not a line is no round, and no damage. */
+		if (verify("chain") || !strstr(words, want))
+			fail_msg("manifest of %zu bytes: %s", at, words);
+		write_file("chain", "chain.jsonl", bytes, length, 0);
+		lines += bytes[at] == '\n';
+	}
+}
+
+static void every_flip_is_found(const char *name, struct maker *random,
+				bool manifest)
+{
+	static uint8_t bytes[1 << 17];
+	size_t length, at;
+	uint8_t bit;
+	int i;
+
+	length = read_file("chain", name, bytes, sizeof(bytes));
+	for (i = 0; i < FLIPS; i++) {
+		random->seed = random->seed * 6364136223846793005 + 1;
+		at = (random->seed >> 20) % length;
+		bit = 1 << (random->seed >> 60) % 8;
+		/* Without its newline the last line is none. */
+		if (manifest && at == length - 1)
+			continue;
+		bytes[at] ^= bit;
+		write_file("chain", name, bytes, length, 0);
+		if (verify("chain") != EXIT_FAILED)
+			fail_msg("%s byte %zu bit %#x: %s", name, at, bit,
+				 words);
+		bytes[at] ^= bit;
+	}
+	write_file("chain", name, bytes, length, 0);
+	assert_int_equal(verify("chain"), EXIT_DONE);
+}
+
+static void flips(void **state)
+{
+	struct maker random = { .seed = 7 };
+	unsigned int round;
+
+	(void)state;
+	make_chain("chain", 5);
+	every_flip_is_found("chain.jsonl", &random, true);
+	for (round = 1; round <= 5; round++)
+		every_flip_is_found(file_of(round, round == 1), &random,
+				    false);
+}
+
+static void damage_takes_what_builds_upon_it(void **state)
+{
+	char before[33] = "";
+
+	(void)state;
+	remove_all("chain");
+	assert_int_equal(mkdir("chain", 0700), 0);
+	add_rounds("chain", 1, 6, before);
+	add_rounds("chain", 7, 5, before);
+	write_file("chain", file_of(3, false), "x", 1, O_APPEND);
+	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_non_null(strstr(words, "7 of 11 rounds are good"));
+	assert_int_equal(run(verify_main, "verify", "--json", "chain", NULL),
+			 EXIT_FAILED);
+	check_restore("chain", 1, 2);
+	check_restore("chain", 7, 11);
+	assert_int_equal(restore("chain", 3), EXIT_FAILED);
+	assert_int_equal(restore("chain", 6), EXIT_FAILED);
+	assert_int_equal(fold("chain", 4), EXIT_FAILED);
+	/* What refuses to fold has dropped nothing. */
+	check_restore("chain", 1, 2);
+	assert_int_equal(fold("chain", 9), EXIT_DONE);
+	assert_int_equal(verify("chain"), EXIT_DONE);
+}
+
+/* Files of another chain have right checksums and the wrong content. */
+static void files_of_another_chain(void **state)
+{
+	static uint8_t bytes[1 << 17];
+	char before[33] = "";
+	size_t length;
+
+	(void)state;
+	make_chain("chain", 6);
+	remove_all("other");
+	assert_int_equal(mkdir("other", 0700), 0);
+	add_rounds("other", 2, 6, before);
+	length = read_file("other", file_of(2, true), bytes, sizeof(bytes));
+	write_file("chain", file_of(1, true), bytes, length, O_TRUNC);
+	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_int_equal(restore("chain", 1), EXIT_FAILED);
+	assert_false(exists("images", "manifest.json"));
+}
+
+static void lines_out_of_order(void **state)
+{
+	static uint8_t bytes[1 << 16];
+	size_t length, first;
+
+	(void)state;
+	make_chain("chain", 3);
+	length = read_file("chain", "chain.jsonl", bytes, sizeof(bytes));
+	first = (uint8_t *)memchr(bytes, '\n', length) - bytes + 1;
+	write_file("chain", "chain.jsonl", bytes + first, length - first,
+		   O_TRUNC);
+	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_non_null(strstr(words, "without its base"));
+	write_file("chain", "chain.jsonl", bytes, first, O_TRUNC);
+	write_file("chain", "chain.jsonl", bytes, length, O_APPEND);
+	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_non_null(strstr(words, "not the round after"));
+	/* Which is the last is not known; the first can be had. */
+	assert_int_equal(restore("chain", 0), EXIT_FAILED);
+	check_restore("chain", 1, 1);
+}
+
+/* Each in place of the manifest: refused at once, and without a crash. */
+static void hostile_manifests(void **state)
+{
+	static const char *const lines[] = {
+		"\n", "{}\n", "[]\n", "null\n", "7\n", "\"x\"\n", "{\n",
+		"{\"format\":1}\n", "\xff\xfe\n", "{\"a\":1,\"a\":2}\n",
+		"{\"format\":1,\"round\":-1,\"base\":0,\"bytes\":1,\"stream_rounds\":1,\"regions\":[],\"before\":\"\",\"check\":\"\"}\n",
+		"{\"format\":1,\"round\":1,\"base\":0,\"bytes\":1,\"stream_rounds\":1,\"regions\":[],\"before\":\"\",\"check\":\"\"}\n",
+		"{\"format\":1,\"round\":9223372036854775807,\"base\":0,\"bytes\":1,\"stream_rounds\":1,\"regions\":[],\"before\":\"\",\"check\":\"\"}\n",
+		"{\"format\":1,\"round\":1e999,\"base\":0}\n",
+		"{\"format\":2,\"round\":1,\"base\":0,\"bytes\":1,\"stream_rounds\":1,\"regions\":[],\"before\":\"\",\"check\":\"\"}\n",
+		"{\"format\":1,\"round\":\"1\",\"base\":0,\"bytes\":1,\"stream_rounds\":1,\"regions\":[],\"before\":\"\",\"check\":\"\"}\n",
+		"{\"format\":1,\"round\":1,\"base\":0,\"bytes\":1,\"stream_rounds\":1,\"regions\":{},\"before\":\"\",\"check\":\"\"}\n",
+	};
+	char deep[20001];
+	size_t i;
+
+	(void)state;
+	make_chain("chain", 2);
+	for (i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+		write_file("chain", "chain.jsonl", lines[i], strlen(lines[i]),
+			   O_TRUNC);
+		if (verify("chain") != EXIT_FAILED ||
+		    !strstr(words, "chain.jsonl line 1"))
+			fail_msg("'%s': %s", lines[i], words);
+		assert_int_equal(restore("chain", 0), EXIT_FAILED);
+		assert_int_equal(fold("chain", 1), EXIT_FAILED);
+	}
+	memset(deep, '[', sizeof(deep) - 1);
+	deep[sizeof(deep) - 1] = '\n';
+	write_file("chain", "chain.jsonl", deep, sizeof(deep), O_TRUNC);
+	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_non_null(strstr(words, "line 1"));
+}
+
+/* What is not a file must not be waited for nor followed. */
+static void hostile_files(void **state)
+{
+	(void)state;
+	make_chain("chain", 2);
+	assert_int_equal(rename("chain/full-1.xbzrle", "elsewhere"), 0);
+	assert_int_equal(symlink("../elsewhere", "chain/full-1.xbzrle"), 0);
+	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_int_equal(unlink("chain/full-1.xbzrle"), 0);
+	assert_int_equal(mkfifo("chain/full-1.xbzrle", 0600), 0);
+	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_non_null(strstr(words, "not a file"));
+	assert_int_equal(unlink("chain/full-1.xbzrle"), 0);
+	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_non_null(strstr(words, "No such file"));
+
+	assert_int_equal(unlink("chain/chain.jsonl"), 0);
+	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_int_equal(mkfifo("chain/chain.jsonl", 0600), 0);
+	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_non_null(strstr(words, "not a file"));
+	assert_int_equal(verify("nosuch"), EXIT_FAILED);
+}
+
+/* Here malloc() may fail under the sanitizers, too. */
+const char *__asan_default_options(void);
+
+const char *__asan_default_options(void)
+{
+	return "allocator_may_return_null=1";
+}
+
+/* A region with a length that no memory has, rightly sealed and summed. */
+static void a_region_too_long(void **state)
+{
+	struct build file = {}, payload = {}, line = {};
+	const uint64_t length = 1ULL << 60;
+	uint32_t sequence = 0;
+	struct maker maker;
+	char check[33];
+
+	(void)state;
+	make_chain("chain", 1);
+	maker_at(&maker, 1, 1);
+	build_be64(&payload, 2);
+	build_be64(&payload, 2);
+	build_be32(&payload, BUILD_UNIT);
+	build_frame(&file, 1, sequence++, payload.bytes, payload.length);
+	payload.length = 0;
+	build_be64(&payload, 0);
+	build_be64(&payload, length);
+	build_be32(&payload, 1);
+	build_bytes(&payload, "long", 4);
+	build_frame(&file, 2, sequence++, payload.bytes, payload.length);
+	payload.length = 0;
+	build_setup(&payload, length);
+	build_block(&payload, "long", length);
+	build_eos(&payload);
+	build_eos(&payload);
+	build_frame(&file, 3, sequence++, payload.bytes, payload.length);
+	maker_line(&maker, file.length, "", check, &line);
+	write_file("chain", "full-1.xbzrle", file.bytes, file.length, O_TRUNC);
+	write_file("chain", "chain.jsonl", line.bytes, line.length, O_TRUNC);
+	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_non_null(strstr(words, "no memory for the"));
+	assert_int_equal(restore("chain", 0), EXIT_FAILED);
+	maker_end(&maker);
+	build_free(&file);
+	build_free(&payload);
+	build_free(&line);
+}
+
+/*
+ * What snapshot does, with the maker in place of a session: chains that exist go
+ * on with a round that has all.
+ */
+static int write_slowly(const char *dir, unsigned int count,
+			unsigned int pause_us)
+{
+	const struct chain_facts facts = { .dirty_pages = 1 };
+	const struct maker_region *region;
+	struct replica replica;
+	struct xbzrle_error err;
+	struct chain_file file;
+	struct frame_round round;
+	struct chain chain;
+	struct maker maker;
+	unsigned int i, first;
+	size_t start;
+	int ret;
+
+	ret = chain_open(&chain, dir, CHAIN_SNAPSHOT, &err);
+	if (!ret)
+		ret = replica_open(&replica, NULL, &err);
+	first = chain.count ? chain.rounds[0].number + 1 : 1;
+	for (maker_begin(&maker, first); !ret && count; count--) {
+		maker_next(&maker);
+		ret = chain_file_begin(&file, &chain, maker.round,
+				       maker.round == first ? 0 :
+				       maker.round - 1, &err);
+		if (ret)
+			break;
+		replica_begin_part(&replica);
+		if (maker.dropped >= 0) {
+			region = &maker.regions[maker.dropped];
+			replica_drop(&replica, replica_find(&replica,
+							    region->name));
+			ret = frame_send_drop(&file.link, region->name, &err);
+		}
+		for (i = maker.announced; !ret && i < maker.count; i++) {
+			const struct frame_region new = {
+				.address = maker.regions[i].address,
+				.length = maker.regions[i].pages * BUILD_UNIT,
+				.pid = 4242,
+				.name = maker.regions[i].name,
+			};
+
+			ret = replica_announce(&replica, &new, &err) ?:
+				frame_send_region(&file.link, &new, &err);
+		}
+		for (i = 0, start = 0; !ret && i < maker.stream_rounds; i++) {
+			memcpy(frame_room(&file.link),
+			       maker.stream.bytes + start,
+			       maker.ends[i] - start);
+			ret = replica_take(&replica, maker.stream.bytes + start,
+					   maker.ends[i] - start, &err) ?:
+				frame_send(&file.link, FRAME_DATA,
+					   maker.ends[i] - start, &err);
+			start = maker.ends[i];
+			round = replica_round(&replica);
+			round.dirty_pages = 1;
+			if (!ret)
+				ret = frame_send_round(&file.link, &round,
+						       &err);
+		}
+		if (!ret)
+			ret = chain_file_commit(&file, &replica, &facts, &err);
+		usleep(pause_us);
+	}
+	if (ret)
+		fprintf(stderr, "# %s\n", err.message);
+	maker_end(&maker);
+	if (!ret) {
+		replica_close(&replica);
+		chain_close(&chain);
+	}
+	return ret;
+}
+
+static int write_rounds(const char *dir, unsigned int count)
+{
+	return write_slowly(dir, count, 0);
+}
+
+/* Until it is killed. */
+static pid_t start_writer(const char *dir)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		_exit(write_slowly(dir, UINT_MAX, 1000));
+	}
+	return pid;
+}
+
+static void what_is_written_is_read(void **state)
+{
+	unsigned int round;
+
+	(void)state;
+	remove_all("chain");
+	assert_int_equal(write_rounds("chain", 9), 0);
+	assert_int_equal(write_rounds("chain", 6), 0);
+	if (verify("chain"))
+		fail_msg("%s", words);
+	assert_non_null(strstr(words, "15 of 15"));
+	for (round = 1; round <= 15; round++)
+		check_restore("chain", round < 10 ? 1 : 10, round);
+}
+
+/* The written bytes are those of the format, not only what the reader takes. */
+static void what_is_written_is_the_format(void **state)
+{
+	static uint8_t theirs[1 << 17];
+	struct build file = {};
+	struct maker maker;
+	unsigned int round;
+	size_t length;
+
+	(void)state;
+	remove_all("chain");
+	assert_int_equal(write_rounds("chain", 6), 0);
+	maker_begin(&maker, 1);
+	for (round = 1; round <= 6; round++) {
+		maker_next(&maker);
+		length = read_file("chain", file_of(round, round == 1), theirs,
+				   sizeof(theirs));
+		maker_file(&maker, &file);
+		assert_int_equal(length, file.length);
+		assert_memory_equal(theirs, file.bytes, length);
+	}
+	maker_end(&maker);
+	build_free(&file);
+}
+
+/* Where the chain begins anew before @round; its rounds are counted. */
+static unsigned int first_before(const char *dir, unsigned int round)
+{
+	while (!exists(dir, file_of(round, true)))
+		round--;
+	return round;
+}
+
+static unsigned int last_round(const char *dir)
+{
+	struct xbzrle_error err;
+	struct chain chain;
+	unsigned int last;
+
+	if (chain_open(&chain, dir, CHAIN_READ, &err))
+		return 0;
+	last = chain.count ? chain.rounds[chain.count - 1].number : 0;
+	chain_close(&chain);
+	return last;
+}
+
+static void kill_after(pid_t pid, unsigned int us)
+{
+	int status;
+
+	usleep(us);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	/* It was writing until then. */
+	if (!WIFSIGNALED(status))
+		fail_msg("the writer ended by itself with %#x", status);
+}
+
+/* No file is left that the manifest does not know. */
+static void check_tidy(void)
+{
+	static const char command[] =
+		"test $(ls -A chain | grep -c xbzrle) = $(wc -l <chain/chain.jsonl)";
+
+	assert_int_equal(system(command), 0);
+}
+
+static void writers_are_killed(void **state)
+{
+	unsigned int kills, last = 0, round, seen = 0;
+	struct maker random = { .seed = 3 };
+	pid_t pid;
+
+	(void)state;
+	remove_all("chain");
+	for (kills = 0; kills < KILLS; kills++) {
+		/* Not longer than it takes to be checked. */
+		if (kills % 5 == 0) {
+			remove_all("chain");
+			last = 0;
+		}
+		pid = start_writer("chain");
+		random.seed = random.seed * 6364136223846793005 + 1;
+		kill_after(pid, (random.seed >> 33) % 30000);
+		if (!exists("chain", "chain.jsonl"))
+			continue;
+		if (verify("chain"))
+			fail_msg("kill %u: %s", kills, words);
+		round = last_round("chain");
+		assert_true(round >= last);
+		seen += round > last;
+		last = round;
+		if (round)
+			check_restore("chain", first_before("chain", round),
+				      round);
+		if (round > 3)
+			check_restore("chain",
+				      first_before("chain", round - 2),
+				      round - 2);
+	}
+	if (!seen)
+		fail_msg("no round was complete before a kill");
+	/* What the killed have left is gone once somebody writes again. */
+	assert_int_equal(write_rounds("chain", 1), 0);
+	check_tidy();
+}
+
+static unsigned int now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec % 1000 * 1000000 + now.tv_nsec / 1000;
+}
+
+static void folds_are_killed(void **state)
+{
+	unsigned int kills, at, done = 0, undone = 0, takes;
+	struct maker random = { .seed = 5 };
+	int status;
+	pid_t pid;
+
+	(void)state;
+	make_chain("chain", ROUNDS);
+	takes = now_us();
+	assert_int_equal(fold("chain", ROUNDS / 2), EXIT_DONE);
+	takes = now_us() - takes;
+	for (kills = 0; kills < KILLS; kills++) {
+		make_chain("chain", ROUNDS);
+		at = 2 + kills % (ROUNDS - 2);
+		pid = fork();
+		if (!pid)
+			_exit(fold("chain", at));
+		random.seed = random.seed * 6364136223846793005 + 1;
+		usleep((random.seed >> 33) % (2 * takes));
+		kill(pid, SIGKILL);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		if (verify("chain"))
+			fail_msg("kill %u: %s", kills, words);
+		if (strstr(words, "17 of 17"))
+			undone++;
+		else
+			done++;
+		check_restore("chain", 1, at);
+		check_restore("chain", 1, ROUNDS);
+		assert_int_equal(fold("chain", at), EXIT_DONE);
+		check_restore("chain", 1, at);
+		assert_int_equal(write_rounds("chain", 1), 0);
+		check_tidy();
+		assert_int_equal(verify("chain"), EXIT_DONE);
+	}
+	print_message("# folds killed before the change %u, after %u\n",
+		      undone, done);
+}
+
+/* A chain is folded while it grows. */
+static void fold_beside_a_writer(void **state)
+{
+	unsigned int last, at, folds = 0;
+	pid_t pid;
+
+	(void)state;
+	remove_all("chain");
+	assert_int_equal(write_rounds("chain", 3), 0);
+	pid = start_writer("chain");
+	for (at = 0; folds < 20; folds++) {
+		usleep(10000);
+		last = last_round("chain");
+		if (last <= at)
+			continue;
+		at = last;
+		if (fold("chain", at))
+			fail_msg("fold at %u: %s", at, words);
+		if (verify("chain"))
+			fail_msg("after a fold at %u: %s", at, words);
+	}
+	for (folds = 0; folds < 5000 && last_round("chain") <= at; folds++)
+		usleep(1000);
+	kill_after(pid, 0);
+	assert_int_equal(verify("chain"), EXIT_DONE);
+	last = last_round("chain");
+	assert_true(last > at);
+	check_restore("chain", 4, last);
+}
+
+static void who_keeps_others_away(void **state)
+{
+	struct chain writer, other, reader;
+	struct xbzrle_error err;
+
+	(void)state;
+	make_chain("chain", 3);
+	assert_int_equal(chain_open(&writer, "chain", CHAIN_SNAPSHOT, &err), 0);
+	assert_int_equal(chain_open(&other, "chain", CHAIN_SNAPSHOT, &err),
+			 -EBUSY);
+	assert_int_equal(chain_open(&reader, "chain", CHAIN_READ, &err), 0);
+	assert_int_equal(fold("chain", 2), EXIT_FAILED);
+	assert_non_null(strstr(words, "is being read or folded"));
+	chain_close(&reader);
+	assert_int_equal(fold("chain", 2), EXIT_DONE);
+	chain_close(&writer);
+}
+
+/* A manifest that was lost takes nothing with it. */
+static void a_lost_manifest(void **state)
+{
+	static uint8_t bytes[1 << 16];
+	size_t length;
+
+	(void)state;
+	make_chain("chain", 4);
+	length = read_file("chain", "chain.jsonl", bytes, sizeof(bytes));
+	assert_int_equal(truncate("chain/chain.jsonl", 0), 0);
+	assert_int_not_equal(write_rounds("chain", 1), 0);
+	assert_int_equal(unlink("chain/chain.jsonl"), 0);
+	assert_int_not_equal(write_rounds("chain", 1), 0);
+	write_file("chain", "chain.jsonl", bytes, length, O_TRUNC);
+	assert_int_equal(verify("chain"), EXIT_DONE);
+	/* A line that was cut is given up, and its round's file with it. */
+	assert_int_equal(truncate("chain/chain.jsonl", length - 5), 0);
+	assert_int_equal(write_rounds("chain", 2), 0);
+	assert_int_equal(verify("chain"), EXIT_DONE);
+	assert_non_null(strstr(words, "5 of 5"));
+	check_restore("chain", 1, 3);
+	check_restore("chain", 4, 5);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_round_is_restored),
+		cmocka_unit_test(a_chain_has_more_than_one_beginning),
+		cmocka_unit_test(fold_keeps_what_follows),
+		cmocka_unit_test(fold_again_and_of_a_beginning),
+		cmocka_unit_test(a_full_file_is_a_transfer),
+		cmocka_unit_test(files_that_are_cut),
+		cmocka_unit_test(a_manifest_that_is_cut),
+		cmocka_unit_test(flips),
+		cmocka_unit_test(damage_takes_what_builds_upon_it),
+		cmocka_unit_test(files_of_another_chain),
+		cmocka_unit_test(lines_out_of_order),
+		cmocka_unit_test(hostile_manifests),
+		cmocka_unit_test(hostile_files),
+		cmocka_unit_test(a_region_too_long),
+		cmocka_unit_test(what_is_written_is_read),
+		cmocka_unit_test(what_is_written_is_the_format),
+		cmocka_unit_test(writers_are_killed),
+		cmocka_unit_test(folds_are_killed),
+		cmocka_unit_test(fold_beside_a_writer),
+		cmocka_unit_test(who_keeps_others_away),
+		cmocka_unit_test(a_lost_manifest),
+	};
+
+	return cmocka_run_group_tests(tests, open_top, close_top);
+}

@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+/* Pausing processes: all that write to a memory, nobody else, and not for ever. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/kcmp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../xbzrle/pause.h"
+
+#define WRITERS	4
+
+/* What the writers count up, seen from here too. */
+static volatile uint64_t *counters;
+
+static void *count_up(void *at)
+{
+	volatile uint64_t *counter = at;
+
+	for (;;)
+		++*counter;
+	return NULL;
+}
+
+static int count_up_shared(void *at)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	count_up(at);
+	return 0;
+}
+
+/* Two threads, and two processes that share the memory, one made by the other. */
+static int make_second(void *at)
+{
+	static char stack[65536] __attribute__((aligned(16)));
+	volatile uint64_t *counter = at;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (clone(count_up_shared, stack + sizeof(stack), CLONE_VM | SIGCHLD,
+		  (void *)(counter + 1)) < 0)
+		return 1;
+	count_up(at);
+	return 0;
+}
+
+static pid_t start_writers(void)
+{
+	static char stack[65536] __attribute__((aligned(16)));
+	pid_t pid = fork();
+	pthread_t thread;
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (clone(make_second, stack + sizeof(stack), CLONE_VM | SIGCHLD,
+		  (void *)&counters[2]) < 0 ||
+	    pthread_create(&thread, NULL, count_up, (void *)&counters[1]))
+		_exit(1);
+	count_up((void *)&counters[0]);
+	_exit(0);
+}
+
+static void read_counters(uint64_t *values)
+{
+	int i;
+
+	for (i = 0; i < WRITERS; i++)
+		values[i] = counters[i];
+}
+
+/* How many of them go on. */
+static int moving(void)
+{
+	uint64_t before[WRITERS], after[WRITERS];
+	int i, turn, count = 0;
+
+	read_counters(before);
+	for (turn = 0; turn < 200 && count < WRITERS; turn++) {
+		usleep(5000);
+		read_counters(after);
+		for (i = 0, count = 0; i < WRITERS; i++)
+			count += before[i] != after[i];
+		/* Those that do not are given half a second. */
+		if (!count && turn == 100)
+			break;
+	}
+	return count;
+}
+
+static int start(void **state)
+{
+	static struct target target;
+	struct xbzrle_error err;
+	pid_t pid;
+
+	counters = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (counters == MAP_FAILED)
+		return -1;
+	pid = start_writers();
+	if (pid < 0 || target_open(&target, pid, &err))
+		return -1;
+	while (!counters[0] || !counters[1] || !counters[2] || !counters[3])
+		usleep(1000);
+	*state = &target;
+	return 0;
+}
+
+static int end(void **state)
+{
+	struct target *target = *state;
+
+	kill(target->pid, SIGKILL);
+	waitpid(target->pid, NULL, 0);
+	target_close(target);
+	munmap((void *)counters, 4096);
+	return 0;
+}
+
+static bool lacks_kcmp(void)
+{
+	return syscall(SYS_kcmp, getpid(), getpid(), KCMP_VM, 0, 0) &&
+		errno == ENOSYS;
+}
+
+static void all_that_share_are_paused(void **state)
+{
+	uint64_t before[WRITERS], after[WRITERS];
+	struct xbzrle_error err;
+	struct pause pause;
+
+	if (lacks_kcmp())
+		skip();
+	assert_int_equal(pause_open(&pause, *state, NULL, &err), 0);
+	assert_int_equal(moving(), WRITERS);
+	assert_int_equal(pause_begin(&pause, &err), 0);
+	assert_int_equal(pause.other_count, 2);
+	read_counters(before);
+	usleep(50000);
+	read_counters(after);
+	assert_memory_equal(before, after, sizeof(before));
+	assert_true(pause_held(&pause));
+	pause_end(&pause);
+	assert_int_equal(moving(), WRITERS);
+	pause_close(&pause);
+}
+
+static void who_was_stopped_stays_so(void **state)
+{
+	struct target *target = *state;
+	struct xbzrle_error err;
+	struct pause pause;
+
+	if (lacks_kcmp())
+		skip();
+	assert_int_equal(kill(target->pid, SIGSTOP), 0);
+	while (!target_is_stopped(target))
+		usleep(1000);
+	assert_int_equal(pause_open(&pause, target, NULL, &err), 0);
+	assert_int_equal(pause_begin(&pause, &err), 0);
+	pause_end(&pause);
+	assert_true(target_is_stopped(target));
+	/* The processes beside it were not. */
+	assert_int_equal(moving(), 2);
+	pause_close(&pause);
+}
+
+static void who_is_put_back_to_work_is_seen(void **state)
+{
+	struct target *target = *state;
+	struct xbzrle_error err;
+	struct pause pause;
+	pid_t other;
+
+	if (lacks_kcmp())
+		skip();
+	assert_int_equal(pause_open(&pause, target, NULL, &err), 0);
+	assert_int_equal(pause_begin(&pause, &err), 0);
+	assert_true(pause_held(&pause));
+	assert_int_equal(kill(target->pid, SIGCONT), 0);
+	while (target_is_stopped(target))
+		usleep(1000);
+	assert_false(pause_held(&pause));
+	pause_end(&pause);
+
+	assert_int_equal(pause_begin(&pause, &err), 0);
+	other = pause.others[0].pid;
+	assert_int_equal(kill(other, SIGCONT), 0);
+	while (target_is_stopped(&pause.others[0]))
+		usleep(1000);
+	assert_false(pause_held(&pause));
+	pause_close(&pause);
+	assert_int_equal(moving(), WRITERS);
+}
+
+static void a_process_that_ends(void **state)
+{
+	struct target *target = *state;
+	struct xbzrle_error err;
+	struct pause pause;
+
+	assert_false(target_has_ended(target));
+	assert_int_equal(pause_open(&pause, target, NULL, &err), 0);
+	kill(target->pid, SIGKILL);
+	while (!target_has_ended(target))
+		usleep(1000);
+	/* A zombie has no memory that others could share with it. */
+	assert_int_equal(pause_begin(&pause, &err), -ESRCH);
+	assert_int_equal(pause.other_count, 0);
+	pause_close(&pause);
+}
+
+static void what_cannot_be_frozen(void **state)
+{
+	struct xbzrle_error err;
+	struct pause pause;
+
+	assert_int_equal(pause_open(&pause, *state, "/tmp", &err), -EINVAL);
+	assert_int_equal(pause_open(&pause, *state, "/nosuch", &err), -ENOENT);
+}
+
+static void not_itself(void **state)
+{
+	struct target target = { .pid = getpid(), .pidfd = -1 };
+	struct xbzrle_error err;
+	struct pause pause;
+
+	(void)state;
+	assert_int_equal(pause_open(&pause, &target, NULL, &err), -EDEADLK);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(all_that_share_are_paused,
+						start, end),
+		cmocka_unit_test_setup_teardown(who_was_stopped_stays_so,
+						start, end),
+		cmocka_unit_test_setup_teardown(who_is_put_back_to_work_is_seen,
+						start, end),
+		cmocka_unit_test_setup_teardown(a_process_that_ends, start,
+						end),
+		cmocka_unit_test_setup_teardown(what_cannot_be_frozen, start,
+						end),
+		cmocka_unit_test(not_itself),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,789 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+/*
+ * The manifest has a line of JSON for each round. A line is added when the
+ * round's file is on the disk; one that is not complete, because whoever wrote
+ * it was killed, is none. To fold a chain its manifest is replaced as a whole.
+ * So at any moment the lines stand for rounds that can be restored, and files
+ * that no line stands for are rubbish.
+ *
+ * Each line has a checksum of what it says, and that of the line before.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "chain.h"
+#include "signals.h"
+
+#define MANIFEST	"chain.jsonl"
+#define MANIFEST_NEW	".chain.jsonl.new"
+#define SNAPSHOT_LOCK	".snapshot.lock"
+#define FOLD_LOCK	".fold.lock"
+/* No line is longer: so many regions with names of so many escapes. */
+#define LINE_MAX_BYTES	(128U << 20)
+
+/**
+ * chain_file_name() - the name of a round's file
+ * @number: of the round
+ * @base: the round that it builds upon, or 0
+ *
+ * Return: name.
+ */
+struct chain_name chain_file_name(uint64_t number, uint64_t base)
+{
+	struct chain_name name;
+
+	snprintf(name.text, sizeof(name.text), "%s-%" PRIu64 ".xbzrle",
+		 base ? "delta" : "full", number);
+	return name;
+}
+
+/**
+ * chain_new_name() - the name of a round's file while it is written
+ * @number: of the round
+ * @base: the round that it builds upon, or 0
+ *
+ * Return: name.
+ */
+struct chain_name chain_new_name(uint64_t number, uint64_t base)
+{
+	struct chain_name name;
+
+	snprintf(name.text, sizeof(name.text), ".%.40s.new",
+		 chain_file_name(number, base).text);
+	return name;
+}
+
+static void forget_rounds(struct chain *chain)
+{
+	size_t i;
+
+	for (i = 0; i < chain->count; i++)
+		json_decref(chain->rounds[i].entry);
+	free(chain->rounds);
+	chain->rounds = NULL;
+	chain->count = 0;
+}
+
+/* Of what the entry says besides its checksum, however it is written down. */
+static int make_check(json_t *entry, struct digest_text *check)
+{
+	json_t *plain = json_copy(entry);
+	char *text = NULL;
+
+	if (plain) {
+		json_object_del(plain, "check");
+		text = json_dumps(plain, JSON_COMPACT | JSON_SORT_KEYS);
+	}
+	json_decref(plain);
+	if (!text)
+		return -ENOMEM;
+	*check = digest_bytes(text, strlen(text));
+	free(text);
+	return 0;
+}
+
+/* Ties an entry to the one before. */
+static int seal(json_t *entry, const struct digest_text *before,
+		struct digest_text *check)
+{
+	if (json_object_set_new(entry, "before",
+				json_string(before ? before->text : "")) ||
+	    make_check(entry, check) ||
+	    json_object_set_new(entry, "check", json_string(check->text)))
+		return -ENOMEM;
+	return 0;
+}
+
+static int bad_line(size_t line, const char *why, struct xbzrle_error *err)
+{
+	return xbzrle_fail(err, EBADMSG, 0, "%s line %zu: %s", MANIFEST, line,
+			   why);
+}
+
+static int check_order(const struct chain *chain,
+		       const struct chain_round *round, const char *before,
+		       struct xbzrle_error *err)
+{
+	const struct chain_round *last = NULL;
+
+	if (chain->count)
+		last = &chain->rounds[chain->count - 1];
+	if (round->base && (!last || round->base != round->number - 1))
+		return bad_line(chain->count + 1, "a round without its base",
+				err);
+	if (last && round->number != last->number + 1)
+		return bad_line(chain->count + 1,
+				"not the round after the one before", err);
+	if (strcmp(before, last ? last->check.text : ""))
+		return bad_line(chain->count + 1,
+				"it does not follow the line before it", err);
+	return 0;
+}
+
+static int parse_entry(const struct chain *chain, json_t *entry,
+		       struct chain_round *round, struct xbzrle_error *err)
+{
+	json_int_t number, base, bytes, stream_rounds, format;
+	const char *before, *check;
+	json_t *regions;
+
+	if (json_unpack(entry, "{s:I, s:I, s:I, s:I, s:I, s:o, s:s, s:s}",
+			"format", &format, "round", &number, "base", &base,
+			"bytes", &bytes, "stream_rounds", &stream_rounds,
+			"regions", &regions, "before", &before,
+			"check", &check) || !json_is_array(regions))
+		return bad_line(chain->count + 1,
+				"it does not describe a round", err);
+	if (format != CHAIN_FORMAT)
+		return bad_line(chain->count + 1, "an unknown format", err);
+	if (number < 1 || number == INT64_MAX || base < 0 || bytes < 0 ||
+	    stream_rounds < 1)
+		return bad_line(chain->count + 1, "a number that cannot be",
+				err);
+	*round = (struct chain_round){
+		.number = number,
+		.base = base,
+		.bytes = bytes,
+		.stream_rounds = stream_rounds,
+		.entry = entry,
+	};
+	if (make_check(entry, &round->check))
+		return xbzrle_fail(err, ENOMEM, 0, "no memory");
+	if (strcmp(check, round->check.text))
+		return bad_line(chain->count + 1, "damaged (checksum differs)",
+				err);
+	return check_order(chain, round, before, err);
+}
+
+static int add_line(struct chain *chain, const char *line, size_t length,
+		    struct xbzrle_error *err)
+{
+	struct chain_round *rounds, round;
+	json_error_t json_error;
+	json_t *entry;
+	int ret;
+
+	entry = json_loadb(line, length, JSON_REJECT_DUPLICATES, &json_error);
+	if (!entry)
+		return bad_line(chain->count + 1, json_error.text, err);
+	ret = parse_entry(chain, entry, &round, err);
+	if (ret)
+		goto free_entry;
+	rounds = reallocarray(chain->rounds, chain->count + 1,
+			      sizeof(*rounds));
+	if (!rounds) {
+		ret = xbzrle_fail(err, ENOMEM, 0, "no memory");
+		goto free_entry;
+	}
+	chain->rounds = rounds;
+	rounds[chain->count++] = round;
+	return 0;
+
+free_entry:
+	json_decref(entry);
+	return ret;
+}
+
+/* Reads a line: 1, 0 if none is complete, or a negative errno. */
+static int get_line(FILE *file, char **line, size_t *room, size_t *length,
+		    struct xbzrle_error *err)
+{
+	char *grown;
+	int byte;
+
+	for (*length = 0; (byte = getc_unlocked(file)) != '\n'; ++*length) {
+		if (byte == EOF)
+			return ferror(file) ?
+				xbzrle_fail(err, EIO, 0, "cannot read %s",
+					    MANIFEST) : 0;
+		if (*length == LINE_MAX_BYTES)
+			return xbzrle_fail(err, EBADMSG, 0,
+					   "%s has too long a line", MANIFEST);
+		if (*length == *room) {
+			*room = *room ? 2 * *room : 4096;
+			grown = realloc(*line, *room);
+			if (!grown)
+				return xbzrle_fail(err, ENOMEM, 0, "no memory");
+			*line = grown;
+		}
+		(*line)[*length] = byte;
+	}
+	return 1;
+}
+
+static int read_lines(struct chain *chain, FILE *file,
+		      struct xbzrle_error *err)
+{
+	size_t room = 0, length = 0;
+	char *line = NULL;
+	int ret;
+
+	while ((ret = get_line(file, &line, &room, &length, err)) > 0) {
+		ret = add_line(chain, line, length, err);
+		if (ret)
+			break;
+		chain->end += length + 1;
+	}
+	if (!ret)
+		chain->cut = length > 0;
+	free(line);
+	return ret;
+}
+
+static bool is_file(int fd)
+{
+	struct stat status;
+
+	return !fstat(fd, &status) && S_ISREG(status.st_mode);
+}
+
+/* Reads the manifest as it is now. */
+static int load(struct chain *chain, struct xbzrle_error *err)
+{
+	const bool writes = chain->use == CHAIN_SNAPSHOT;
+	FILE *file;
+	int fd, ret;
+
+	forget_rounds(chain);
+	if (chain->manifest >= 0)
+		close(chain->manifest);
+	chain->end = 0;
+	chain->manifest = openat(chain->dir, MANIFEST, O_NOFOLLOW |
+				 O_NONBLOCK | O_CLOEXEC |
+				 (writes ? O_RDWR : O_RDONLY));
+	if (chain->manifest < 0)
+		return xbzrle_fail(err, errno, 0, "%s/%s: %s", chain->path,
+				   MANIFEST, strerror(errno));
+	if (!is_file(chain->manifest))
+		return xbzrle_fail(err, EBADMSG, 0, "%s/%s is not a file",
+				   chain->path, MANIFEST);
+	fd = fcntl(chain->manifest, F_DUPFD_CLOEXEC, 0);
+	file = fd < 0 ? NULL : fdopen(fd, "r");
+	if (!file)
+		return xbzrle_fail(err, errno, 0, "cannot read %s: %s",
+				   MANIFEST, strerror(errno));
+	ret = read_lines(chain, file, err);
+	fclose(file);
+	return ret;
+}
+
+/* Where rounds are only added, what was before the last is of no use. */
+static void keep_last(struct chain *chain)
+{
+	size_t i;
+
+	if (chain->use != CHAIN_SNAPSHOT || chain->count < 2)
+		return;
+	for (i = 0; i + 1 < chain->count; i++)
+		json_decref(chain->rounds[i].entry);
+	chain->rounds[0] = chain->rounds[chain->count - 1];
+	chain->count = 1;
+}
+
+/* Not all file systems have locks: only one that is taken counts. */
+static int lock_file(struct chain *chain, const char *name, int how,
+		     const char *who, struct xbzrle_error *err)
+{
+	int flags = how & LOCK_EX ? O_RDWR | O_CREAT : O_RDONLY;
+
+	chain->lock = openat(chain->dir, name, flags | O_NOFOLLOW |
+			     O_NONBLOCK | O_CLOEXEC, 0600);
+	if (chain->lock < 0 && how & LOCK_EX)
+		return xbzrle_fail(err, errno, 0, "cannot make %s/%s: %s",
+				   chain->path, name, strerror(errno));
+	/* Without the file nobody has it locked. */
+	if (chain->lock < 0 || !flock(chain->lock, how | LOCK_NB) ||
+	    errno != EWOULDBLOCK)
+		return 0;
+	return xbzrle_fail(err, EBUSY, 0, "%s %s", chain->path, who);
+}
+
+static int lock(struct chain *chain, struct xbzrle_error *err)
+{
+	switch (chain->use) {
+	case CHAIN_SNAPSHOT:
+		return lock_file(chain, SNAPSHOT_LOCK, LOCK_EX,
+				 "has snapshots written to it", err);
+	case CHAIN_FOLD:
+		return lock_file(chain, FOLD_LOCK, LOCK_EX,
+				 "is being read or folded", err);
+	default:
+		return lock_file(chain, FOLD_LOCK, LOCK_SH, "is being folded",
+				 err);
+	}
+}
+
+/* Taken for as long as it takes to change the manifest. */
+static int lock_manifest(struct chain *chain, struct xbzrle_error *err)
+{
+	while (flock(chain->dir, LOCK_EX) && errno == EINTR) {
+		if (signals_check(err))
+			return -EINTR;
+	}
+	return 0;
+}
+
+static void unlock_manifest(struct chain *chain)
+{
+	flock(chain->dir, LOCK_UN);
+}
+
+/* Is it a file that chain_file_begin() has made? */
+static bool is_round_file(const char *name, uint64_t *number)
+{
+	const char *digits = strchr(name, '-');
+	uint64_t base;
+
+	if (!digits || sscanf(digits, "-%" SCNu64, number) != 1)
+		return false;
+	for (base = 0; base < 2; base++) {
+		if (!strcmp(name, chain_file_name(*number, base).text) ||
+		    !strcmp(name, chain_new_name(*number, base).text))
+			return true;
+	}
+	return false;
+}
+
+static bool is_listed(const struct chain *chain, const char *name)
+{
+	struct chain_name known;
+	size_t i;
+
+	for (i = 0; i < chain->count; i++) {
+		known = chain_file_name(chain->rounds[i].number,
+					chain->rounds[i].base);
+		if (!strcmp(name, known.text))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What was left by somebody who was killed is of a round that the manifest knows
+ * in another form or has forgotten, or of the one after the last. A file of a
+ * later one the manifest should know, and whoever has lost that would not want
+ * to lose the file too.
+ */
+static int remove_rubbish(struct chain *chain, bool just_look,
+			  struct xbzrle_error *err)
+{
+	uint64_t last = 0, number;
+	const struct dirent *entry;
+	int fd, ret = 0;
+	DIR *list;
+
+	if (chain->count)
+		last = chain->rounds[chain->count - 1].number;
+	fd = openat(chain->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	list = fd < 0 ? NULL : fdopendir(fd);
+	if (!list)
+		return xbzrle_fail(err, errno, 0, "cannot read %s: %s",
+				   chain->path, strerror(errno));
+	while (!ret && (entry = readdir(list))) {
+		if (!is_round_file(entry->d_name, &number) ||
+		    is_listed(chain, entry->d_name))
+			continue;
+		if (!just_look)
+			unlinkat(chain->dir, entry->d_name, 0);
+		else if (number > last + 1)
+			ret = xbzrle_fail(err, EBADMSG, 0,
+					  "%s has %s, which the manifest does not know",
+					  chain->path, entry->d_name);
+	}
+	closedir(list);
+	return ret;
+}
+
+/* Not while somebody folds, whose files would look like rubbish. */
+static int tidy(struct chain *chain, struct xbzrle_error *err)
+{
+	int fd, ret;
+
+	ret = remove_rubbish(chain, true, err);
+	if (ret)
+		return ret;
+	fd = openat(chain->dir, FOLD_LOCK, O_RDWR | O_CREAT | O_NOFOLLOW |
+		    O_NONBLOCK | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return xbzrle_fail(err, errno, 0, "cannot make %s/%s: %s",
+				   chain->path, FOLD_LOCK, strerror(errno));
+	if (!flock(fd, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK)
+		ret = remove_rubbish(chain, false, err);
+	close(fd);
+	return ret;
+}
+
+/* A manifest without lines comes before the first file. */
+static int make_directory(struct chain *chain, struct xbzrle_error *err)
+{
+	int fd, ret;
+
+	if (mkdir(chain->path, 0700) && errno != EEXIST)
+		return xbzrle_fail(err, errno, 0, "cannot make %s: %s",
+				   chain->path, strerror(errno));
+	chain->dir = open(chain->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (chain->dir < 0)
+		return xbzrle_fail(err, errno, 0, "cannot open %s: %s",
+				   chain->path, strerror(errno));
+	if (!faccessat(chain->dir, MANIFEST, F_OK, AT_SYMLINK_NOFOLLOW))
+		return 0;
+	ret = remove_rubbish(chain, true, err);
+	if (ret)
+		return ret;
+	fd = openat(chain->dir, MANIFEST,
+		    O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if ((fd < 0 && errno != EEXIST) || fsync(chain->dir))
+		ret = xbzrle_fail(err, errno, 0, "cannot make %s/%s: %s",
+				  chain->path, MANIFEST, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
+/**
+ * chain_open() - read the manifest of a chain
+ * @chain: filled in
+ * @path: directory; made for CHAIN_SNAPSHOT if it is not there
+ * @use: what for
+ * @err: set on failure
+ *
+ * Return: 0, with CHAIN_READ also if the manifest is damaged; -EBUSY if another
+ * uses it in a way that does not go together; or another negative errno.
+ */
+int chain_open(struct chain *chain, const char *path, enum chain_use use,
+	       struct xbzrle_error *err)
+{
+	int ret = 0;
+
+	*chain = (struct chain){
+		.path = path,
+		.use = use,
+		.dir = -1,
+		.manifest = -1,
+		.lock = -1,
+	};
+	if (use == CHAIN_SNAPSHOT) {
+		ret = make_directory(chain, err);
+	} else {
+		chain->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (chain->dir < 0)
+			ret = xbzrle_fail(err, errno, 0, "cannot open %s: %s",
+					  path, strerror(errno));
+	}
+	if (!ret)
+		ret = lock(chain, err);
+	if (!ret)
+		ret = load(chain, err);
+	/* Who reads only may want what is left. */
+	if (ret == -EBADMSG && use == CHAIN_READ) {
+		chain->damage = *err;
+		ret = 0;
+	}
+	if (!ret && use == CHAIN_SNAPSHOT)
+		ret = tidy(chain, err);
+	if (ret) {
+		chain_close(chain);
+		return ret;
+	}
+	keep_last(chain);
+	return 0;
+}
+
+static void close_if_open(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+/**
+ * chain_close() - let go of a chain
+ * @chain: chain
+ */
+void chain_close(struct chain *chain)
+{
+	forget_rounds(chain);
+	close_if_open(chain->lock);
+	close_if_open(chain->manifest);
+	close_if_open(chain->dir);
+}
+
+/**
+ * chain_find() - find a round
+ * @chain: chain
+ * @number: of the round, or 0 for the last
+ * @index: set
+ * @err: set on failure
+ *
+ * Return: 0; -ENOENT; or -EBADMSG if the manifest is damaged, so that the last is
+ * not known.
+ */
+int chain_find(const struct chain *chain, uint64_t number, size_t *index,
+	       struct xbzrle_error *err)
+{
+	uint64_t first;
+
+	if (chain->damage.code && (!number || !chain->count)) {
+		*err = chain->damage;
+		return -EBADMSG;
+	}
+	if (!chain->rounds || !chain->count)
+		return xbzrle_fail(err, ENOENT, 0, "%s has no round yet",
+				   chain->path);
+	first = chain->rounds[0].number;
+	*index = number ? number - first : chain->count - 1;
+	if (number && (number < first || *index >= chain->count))
+		return xbzrle_fail(err, ENOENT, 0,
+				   "%s has rounds %" PRIu64 " to %" PRIu64 ", and no %" PRIu64,
+				   chain->path, first,
+				   chain->rounds[chain->count - 1].number,
+				   number);
+	return 0;
+}
+
+/**
+ * chain_full_before() - where to begin to make a round
+ * @chain: chain
+ * @index: of the round
+ *
+ * Return: the index of the last round up to it that has all.
+ */
+size_t chain_full_before(const struct chain *chain, size_t index)
+{
+	while (chain->rounds[index].base)
+		index--;
+	return index;
+}
+
+static bool is_current(const struct chain *chain)
+{
+	struct stat ours, there;
+
+	return !fstat(chain->manifest, &ours) &&
+		!fstatat(chain->dir, MANIFEST, &there, AT_SYMLINK_NOFOLLOW) &&
+		ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+}
+
+static int write_all(int fd, const char *text, size_t length)
+{
+	ssize_t done;
+
+	while (length) {
+		done = write(fd, text, length);
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done < 0)
+			return -errno;
+		text += done;
+		length -= done;
+	}
+	return 0;
+}
+
+static int write_line(int fd, const json_t *entry, uint64_t *bytes)
+{
+	char *text = json_dumps(entry, JSON_COMPACT), *line;
+	size_t length;
+	int ret;
+
+	if (!text)
+		return -ENOMEM;
+	length = strlen(text) + 1;
+	line = realloc(text, length + 1);
+	if (!line) {
+		free(text);
+		return -ENOMEM;
+	}
+	line[length - 1] = '\n';
+	ret = write_all(fd, line, length);
+	free(line);
+	*bytes += length;
+	return ret;
+}
+
+/* Puts a line behind the last that is complete. */
+static int append(struct chain *chain, const json_t *entry)
+{
+	uint64_t end = chain->end;
+	int ret;
+
+	if (ftruncate(chain->manifest, end) ||
+	    lseek(chain->manifest, end, SEEK_SET) < 0)
+		return -errno;
+	ret = write_line(chain->manifest, entry, &chain->end);
+	if (!ret && fsync(chain->manifest))
+		ret = -errno;
+	if (ret) {
+		chain->end = end;
+		(void)!ftruncate(chain->manifest, end);
+	}
+	return ret;
+}
+
+/* The round that a manifest which was replaced meanwhile ends with. */
+static int refresh(struct chain *chain, struct xbzrle_error *err)
+{
+	uint64_t last = chain->count ? chain->rounds[0].number : 0;
+	int ret;
+
+	if (is_current(chain))
+		return 0;
+	ret = load(chain, err);
+	if (ret)
+		return ret;
+	keep_last(chain);
+	if (last != (chain->count ? chain->rounds[0].number : 0))
+		return xbzrle_fail(err, EBUSY, 0,
+				   "somebody else has changed %s", chain->path);
+	return 0;
+}
+
+/**
+ * chain_append() - add a round, whose file is on the disk
+ * @chain: chain that is open for CHAIN_SNAPSHOT
+ * @entry: what the manifest is to say of it
+ * @err: set on failure; nothing was added
+ *
+ * Return: 0 or a negative errno.
+ */
+int chain_append(struct chain *chain, json_t *entry, struct xbzrle_error *err)
+{
+	struct chain_round round = { .entry = entry }, *rounds;
+	int ret;
+
+	ret = lock_manifest(chain, err);
+	if (ret)
+		return ret;
+	ret = refresh(chain, err);
+	if (ret)
+		goto unlock;
+	rounds = chain->rounds;
+	if (!rounds)
+		rounds = calloc(1, sizeof(*rounds));
+	if (!rounds)
+		ret = -ENOMEM;
+	chain->rounds = rounds;
+	if (!ret)
+		ret = seal(entry, chain->count ? &rounds[0].check : NULL,
+			   &round.check);
+	if (!ret)
+		ret = append(chain, entry);
+	if (ret) {
+		ret = xbzrle_fail(err, -ret, 0, "cannot write %s/%s: %s",
+				  chain->path, MANIFEST, strerror(-ret));
+		goto unlock;
+	}
+	if (chain->count)
+		json_decref(rounds[0].entry);
+	round.number = json_integer_value(json_object_get(entry, "round"));
+	round.base = json_integer_value(json_object_get(entry, "base"));
+	round.bytes = json_integer_value(json_object_get(entry, "bytes"));
+	json_incref(entry);
+	rounds[0] = round;
+	chain->count = 1;
+unlock:
+	unlock_manifest(chain);
+	return ret;
+}
+
+/* Writes the lines from @index on beside the manifest, @entry as the first. */
+static int write_beside(struct chain *chain, size_t index, json_t *entry)
+{
+	const struct digest_text *before = NULL;
+	struct digest_text check, last;
+	uint64_t bytes = 0;
+	int fd, ret = 0;
+	size_t i;
+
+	unlinkat(chain->dir, MANIFEST_NEW, 0);
+	fd = openat(chain->dir, MANIFEST_NEW,
+		    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	for (i = index; i < chain->count && !ret; i++) {
+		if (i > index)
+			entry = chain->rounds[i].entry;
+		ret = seal(entry, before, &check);
+		if (!ret)
+			ret = write_line(fd, entry, &bytes);
+		last = check;
+		before = &last;
+	}
+	if (!ret && fsync(fd))
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+static int replace_manifest(struct chain *chain, size_t index, json_t *entry)
+{
+	int ret = write_beside(chain, index, entry);
+
+	if (!ret && renameat(chain->dir, MANIFEST_NEW, chain->dir, MANIFEST))
+		ret = -errno;
+	if (ret)
+		unlinkat(chain->dir, MANIFEST_NEW, 0);
+	if (!ret && fsync(chain->dir))
+		ret = -errno;
+	return ret;
+}
+
+static void remove_file(const struct chain *chain,
+			const struct chain_round *round)
+{
+	unlinkat(chain->dir,
+		 chain_file_name(round->number, round->base).text, 0);
+}
+
+/**
+ * chain_cut_before() - make a round the first of the chain
+ * @chain: chain that is open for CHAIN_FOLD
+ * @index: of the round, whose file with all in it is on the disk
+ * @entry: what the manifest is to say of it
+ * @err: set on failure; the chain is then as it was, or as it should be
+ *
+ * Snapshots may have been added since the chain was opened.
+ *
+ * Return: 0 or a negative errno.
+ */
+int chain_cut_before(struct chain *chain, size_t index, json_t *entry,
+		     struct xbzrle_error *err)
+{
+	const struct digest_text known = chain->rounds[index].check;
+	const uint64_t number = chain->rounds[index].number;
+	size_t i;
+	int ret;
+
+	ret = lock_manifest(chain, err);
+	if (ret)
+		return ret;
+	ret = load(chain, err);
+	if (!ret)
+		ret = chain_find(chain, number, &index, err);
+	if (!ret && strcmp(known.text, chain->rounds[index].check.text))
+		ret = xbzrle_fail(err, EBUSY, 0,
+				  "somebody else has changed %s", chain->path);
+	if (ret)
+		goto unlock;
+	ret = replace_manifest(chain, index, entry);
+	if (ret) {
+		ret = xbzrle_fail(err, -ret, 0, "cannot write %s/%s: %s",
+				  chain->path, MANIFEST, strerror(-ret));
+		goto unlock;
+	}
+	for (i = 0; i < index; i++)
+		remove_file(chain, &chain->rounds[i]);
+	if (chain->rounds[index].base)
+		remove_file(chain, &chain->rounds[index]);
+unlock:
+	unlock_manifest(chain);
+	return ret;
+}

@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+/* What is done with a chain of snapshots afterwards: restore, verify, fold. */
+#define _GNU_SOURCE
+#include <argp.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "chain.h"
+#include "command.h"
+#include "images.h"
+#include "replica.h"
+#include "units.h"
+
+struct options {
+	char *path;
+	uint64_t number;	/* 0 for the last */
+	const char *output;
+	bool json;
+};
+
+/* DIR@N, where N are digits; a directory of such a name takes a slash. */
+static int parse_round(char *text, struct options *options)
+{
+	char *at = strrchr(text, '@');
+
+	options->path = text;
+	if (!at || !at[1] || at[1 + strspn(at + 1, "0123456789")])
+		return 0;
+	*at = '\0';
+	if (units_parse_number(at + 1, INT64_MAX, &options->number) ||
+	    !options->number)
+		return -EINVAL;
+	return 0;
+}
+
+/* From the last round that has all. */
+static int replay(const struct chain *chain, size_t index,
+		  struct replica *replica, struct xbzrle_error *err)
+{
+	size_t i = chain_full_before(chain, index);
+	int ret = 0;
+
+	/* Files are compared when they are complete, for that takes long. */
+	for (; i <= index && !ret; i++)
+		ret = chain_read(chain, i, replica,
+				 !replica->images || i == index, err);
+	return ret;
+}
+
+/* The manifest of the images, with digests of its own. */
+static int declare(struct images *images, const struct replica *replica,
+		   json_t **manifest, struct xbzrle_error *err)
+{
+	struct images_region *region;
+	size_t i;
+	int ret;
+
+	for (i = 0; i < images->count; i++) {
+		region = &images->regions[i];
+		if (region->state == IMAGES_ANNOUNCED)
+			images_drop(images, region);
+		if (region->state != IMAGES_PRESENT)
+			continue;
+		ret = digest_file(region->fd, region->length, region->digest,
+				  err);
+		if (ret)
+			return ret;
+	}
+	*manifest = images_manifest(images, replica->rounds);
+	if (!*manifest)
+		return xbzrle_fail(err, EILSEQ, 0,
+				   "cannot describe the regions in JSON");
+	return images_write_manifest(images, *manifest, err);
+}
+
+static int print_restored(const struct options *options,
+			  const struct chain_round *round,
+			  const struct replica *replica,
+			  const json_t *manifest, struct xbzrle_error *err)
+{
+	if (options->json) {
+		json_dumpf(manifest, stdout, JSON_INDENT(2));
+		putchar('\n');
+	} else {
+		printf("restored round %" PRIu64 " of ", round->number);
+		command_print(stdout, json_string_value(json_object_get(round->entry,
+									"time")) ?:
+			      "an unknown time");
+		printf(": %zu regions; digests agree\n",
+		       replica_present(replica));
+	}
+	return command_flush(err);
+}
+
+static int restore_images(const struct options *options,
+			  const struct chain *chain, size_t index,
+			  struct xbzrle_error *err)
+{
+	json_t *manifest = NULL;
+	struct replica replica;
+	struct images images;
+	int ret;
+
+	ret = images_open(&images, options->output, err);
+	if (ret)
+		return ret;
+	ret = replica_open(&replica, &images, err);
+	if (ret)
+		goto close_images;
+	ret = replay(chain, index, &replica, err);
+	if (!ret)
+		ret = declare(&images, &replica, &manifest, err);
+	if (!ret)
+		ret = print_restored(options, &chain->rounds[index], &replica,
+				     manifest, err);
+	json_decref(manifest);
+	replica_close(&replica);
+close_images:
+	images_close(&images);
+	return ret;
+}
+
+static int restore(const struct options *options, struct xbzrle_error *err)
+{
+	struct chain chain;
+	size_t index;
+	int ret;
+
+	ret = chain_open(&chain, options->path, CHAIN_READ, err);
+	if (ret)
+		return ret;
+	ret = chain_find(&chain, options->number, &index, err);
+	if (!ret)
+		ret = restore_images(options, &chain, index, err);
+	chain_close(&chain);
+	return ret;
+}
+
+/**
+ * struct verdict - how the check of a chain goes
+ * @rounds: for JSON: what the manifest says of each, and whether it is good
+ * @good: rounds that can be restored
+ * @last_good: the last of them
+ * @following: the replica is as the round before has made it
+ * @first: why the first that is not good is not
+ */
+struct verdict {
+	json_t *rounds;
+	size_t good;
+	uint64_t last_good;
+	bool following;
+	struct xbzrle_error first;
+};
+
+/* A round whose base is damaged is of no more use than one that is so itself. */
+static int verify_round(const struct chain *chain, size_t index,
+			struct replica *replica, struct verdict *verdict,
+			struct xbzrle_error *err)
+{
+	const struct chain_round *round = &chain->rounds[index];
+	json_t *entry;
+	int ret = 0;
+
+	if (!round->base) {
+		replica_close(replica);
+		ret = replica_open(replica, NULL, err);
+		if (ret) {
+			*replica = (struct replica){};
+			return ret;
+		}
+		verdict->following = true;
+	}
+	if (verdict->following) {
+		ret = chain_read(chain, index, replica, true, err);
+		/* Not being able to is no damage. */
+		if (ret == -EINTR || ret == -ENOMEM)
+			return ret;
+		verdict->following = !ret;
+	}
+	if (verdict->following) {
+		verdict->good++;
+		verdict->last_good = round->number;
+	} else if (ret && !verdict->first.code) {
+		verdict->first = *err;
+	}
+	entry = json_copy(round->entry);
+	json_object_set_new(entry, "good", json_boolean(verdict->following));
+	json_array_append_new(verdict->rounds, entry);
+	return 0;
+}
+
+static int verify_rounds(const struct chain *chain, struct verdict *verdict,
+			 struct xbzrle_error *err)
+{
+	struct replica replica;
+	size_t i;
+	int ret;
+
+	ret = replica_open(&replica, NULL, err);
+	if (ret)
+		return ret;
+	for (i = 0; i < chain->count && !ret; i++)
+		ret = verify_round(chain, i, &replica, verdict, err);
+	replica_close(&replica);
+	if (chain->damage.code && !verdict->first.code)
+		verdict->first = chain->damage;
+	return ret;
+}
+
+static void print_verdict(const struct options *options,
+			  const struct chain *chain, struct verdict *verdict)
+{
+	const struct xbzrle_error *first = &verdict->first;
+	json_t *all;
+
+	if (options->json) {
+		all = json_pack("{s:O, s:I, s:b, s:o}",
+				"rounds", verdict->rounds,
+				"good", (json_int_t)verdict->good,
+				"cut", chain->cut, "error", first->code ?
+				json_string(first->message) : json_null());
+		json_dumpf(all, stdout, JSON_INDENT(2));
+		json_decref(all);
+		putchar('\n');
+		return;
+	}
+	printf("%zu of %zu rounds are good", verdict->good, chain->count);
+	if (verdict->good)
+		printf(", the last of them is %" PRIu64, verdict->last_good);
+	putchar('\n');
+	if (chain->cut)
+		printf("the manifest ends in a line that is not complete, which is no round\n");
+}
+
+static int verify(const struct options *options, struct xbzrle_error *err)
+{
+	struct verdict verdict = { .rounds = json_array() };
+	struct chain chain;
+	int ret;
+
+	ret = chain_open(&chain, options->path, CHAIN_READ, err);
+	if (ret)
+		goto free_rounds;
+	ret = verify_rounds(&chain, &verdict, err);
+	if (!ret) {
+		print_verdict(options, &chain, &verdict);
+		ret = command_flush(err);
+	}
+	if (!ret && verdict.first.code) {
+		*err = verdict.first;
+		ret = -err->code;
+	}
+	chain_close(&chain);
+free_rounds:
+	json_decref(verdict.rounds);
+	return ret;
+}
+
+static int fold(const struct options *options, struct xbzrle_error *err)
+{
+	struct replica replica;
+	struct chain chain;
+	size_t index;
+	int ret;
+
+	ret = chain_open(&chain, options->path, CHAIN_FOLD, err);
+	if (ret)
+		return ret;
+	ret = chain_find(&chain, options->number, &index, err);
+	if (ret)
+		goto close_chain;
+	ret = replica_open(&replica, NULL, err);
+	if (ret)
+		goto close_chain;
+	ret = replay(&chain, index, &replica, err);
+	if (!ret && index)
+		ret = chain_fold(&chain, index, &replica, err);
+	if (!ret) {
+		printf("round %" PRIu64 " is the first now; %zu before it are gone\n",
+		       options->number, index);
+		ret = command_flush(err);
+	}
+	replica_close(&replica);
+close_chain:
+	chain_close(&chain);
+	return ret;
+}
+
+static error_t parse_name(int key, char *arg, struct argp_state *state)
+{
+	struct options *options = state->input;
+
+	switch (key) {
+	case 'j':
+		options->json = true;
+		break;
+	case 'o':
+		options->output = arg;
+		break;
+	case ARGP_KEY_ARG:
+		if (state->arg_num)
+			return ARGP_ERR_UNKNOWN;
+		if (parse_round(arg, options))
+			argp_error(state, "'%s' is not a number of a round",
+				   arg + strlen(arg) + 1);
+		break;
+	case ARGP_KEY_END:
+		if (!options->path)
+			argp_error(state, "the directory of a chain is needed");
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+static const struct argp_option restore_options[] = {
+	{ "output", 'o', "DIR", 0, "Where the images go", 0 },
+	{ "json", 'j', NULL, 0, "Print the manifest of the images", 0 },
+	{}
+};
+
+static const struct argp_option verify_options[] = {
+	{ "json", 'j', NULL, 0, "Print JSON", 0 },
+	{}
+};
+
+static const struct argp restore_argp = {
+	.options = restore_options,
+	.parser = parse_name,
+	.args_doc = "--output DIR CHAIN[@N]",
+	.doc =
+	"Make image files, as recv does, of round N of a chain of snapshots, or of the last.",
+};
+
+static const struct argp verify_argp = {
+	.options = verify_options,
+	.parser = parse_name,
+	.args_doc = "CHAIN",
+	.doc = "Check that each round of a chain of snapshots can be restored.",
+};
+
+static const struct argp fold_argp = {
+	.parser = parse_name,
+	.args_doc = "CHAIN@N",
+	.doc =
+	"Give round N of a chain of snapshots all that it builds upon, and drop those before.",
+};
+
+static int finish(int ret, const struct xbzrle_error *err)
+{
+	if (!ret)
+		return EXIT_DONE;
+	command_failed(err);
+	return ret == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
+}
+
+/**
+ * restore_main() - xbzrle restore
+ * @argc: arguments
+ * @argv: arguments
+ *
+ * Return: exit status.
+ */
+int restore_main(int argc, char **argv)
+{
+	struct options options = {};
+	struct xbzrle_error err;
+
+	argp_parse(&restore_argp, argc, argv, 0, NULL, &options);
+	if (!options.output) {
+		xbzrle_fail(&err, EINVAL, 0, "--output DIR is needed");
+		return finish(-EINVAL, &err);
+	}
+	return finish(restore(&options, &err), &err);
+}
+
+/**
+ * verify_main() - xbzrle verify
+ * @argc: arguments
+ * @argv: arguments
+ *
+ * Return: exit status.
+ */
+int verify_main(int argc, char **argv)
+{
+	struct options options = {};
+	struct xbzrle_error err;
+
+	argp_parse(&verify_argp, argc, argv, 0, NULL, &options);
+	if (options.number) {
+		xbzrle_fail(&err, EINVAL, 0, "a chain is verified as a whole");
+		return finish(-EINVAL, &err);
+	}
+	return finish(verify(&options, &err), &err);
+}
+
+/**
+ * fold_main() - xbzrle fold
+ * @argc: arguments
+ * @argv: arguments
+ *
+ * Return: exit status.
+ */
+int fold_main(int argc, char **argv)
+{
+	struct options options = {};
+	struct xbzrle_error err;
+
+	argp_parse(&fold_argp, argc, argv, 0, NULL, &options);
+	if (!options.number) {
+		xbzrle_fail(&err, EINVAL, 0, "the number of a round is needed");
+		return finish(-EINVAL, &err);
+	}
+	return finish(fold(&options, &err), &err);
+}

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+#include <errno.h>
+#include <stdio.h>
+
+#include "progress.h"
+#include "round.h"
+#include "signals.h"
+
+/* A target may unmap faster than we look; so often we try to follow. */
+#define SYNC_TRIES	100
+
+/**
+ * round_check_point_in_time() - can there be point-in-time rounds at all?
+ * @session: session
+ * @err: set if not
+ *
+ * Return: 0 or a negative errno.
+ */
+int round_check_point_in_time(struct xbzrle_session *session,
+			      struct xbzrle_error *err)
+{
+	struct xbzrle_info info;
+	int ret = xbzrle_info(session, &info, err);
+
+	if (ret || info.features & XBZRLE_FEATURE_POINT_IN_TIME)
+		return ret;
+	return xbzrle_fail(err, EOPNOTSUPP, 0,
+			   "the module has no point-in-time rounds");
+}
+
+static bool is_external(const struct round_source *source)
+{
+	return source->tracked &&
+		source->tracked->tracker == XBZRLE_TRACKER_EXTERNAL;
+}
+
+static int mark_and_sync(struct round_source *source, unsigned int flags,
+			 struct xbzrle_sync *sync, struct xbzrle_error *err)
+{
+	int ret = 0;
+
+	if (is_external(source))
+		ret = tracked_mark_written(source->tracked, err);
+	return ret ? ret : xbzrle_sync(source->session, flags, sync, err);
+}
+
+/* What it wrote then, nobody has seen. */
+static int lost_writes(const struct round_source *source,
+		       struct xbzrle_error *err)
+{
+	return xbzrle_fail(err, EBUSY, 0,
+			   "process %d was put back to work while its soft-dirty bits were read",
+			   source->target->pid);
+}
+
+/* With all that write paused, for no longer than it takes. */
+static int sync_paused(struct round_source *source, unsigned int flags,
+		       struct xbzrle_sync *sync, struct xbzrle_error *err)
+{
+	double start = progress_now();
+	int ret;
+
+	ret = pause_begin(source->pause, err);
+	if (ret)
+		return ret;
+	ret = mark_and_sync(source, flags, sync, err);
+	/* Somebody else has put them back to work. */
+	if (!ret && !pause_held(source->pause)) {
+		source->torn = true;
+		if (is_external(source))
+			ret = lost_writes(source, err);
+	}
+	pause_end(source->pause);
+	source->paused = progress_now() - start;
+	return ret;
+}
+
+/* With the target stopped, as tracked_mark_written() asks for. */
+static int sync_external(struct round_source *source, unsigned int flags,
+			 struct xbzrle_sync *sync, struct xbzrle_error *err)
+{
+	struct target *target = source->target;
+	double start = progress_now();
+	bool ours = !target->stopped;
+	int ret;
+
+	if (ours) {
+		ret = target_stop(target, err);
+		if (ret)
+			return ret;
+	}
+	ret = mark_and_sync(source, flags, sync, err);
+	if (!ret && !target_is_stopped(target))
+		ret = lost_writes(source, err);
+	if (ours) {
+		target_continue(target);
+		source->scan_time += progress_now() - start;
+	}
+	return ret;
+}
+
+static int sync_round(struct round_source *source, unsigned int flags,
+		      struct xbzrle_sync *sync, struct xbzrle_error *err)
+{
+	int ret;
+
+	source->torn = false;
+	source->told_torn = !(flags & XBZRLE_SYNC_POINT_IN_TIME);
+	if (flags & XBZRLE_SYNC_POINT_IN_TIME) {
+		ret = sync_paused(source, flags, sync, err);
+		if (ret != -ENOSPC)
+			return ret;
+		/* An ordinary round leaves less for the next try. */
+		flags &= ~XBZRLE_SYNC_POINT_IN_TIME;
+		source->torn = true;
+		source->told_torn = true;
+	}
+	if (is_external(source))
+		return sync_external(source, flags, sync, err);
+	return xbzrle_sync(source->session, flags, sync, err);
+}
+
+/* Makes the session's regions those of the target. */
+static int update(struct round_source *source, struct xbzrle_error *err)
+{
+	struct tracked *tracked = source->tracked;
+	int ret;
+
+	if (!tracked)
+		return 0;
+	ret = tracked_tell_drops(tracked, source->link, err);
+	if (!ret)
+		ret = tracked_update(tracked, source->link, err);
+	if (!ret && !tracked_present(tracked))
+		ret = xbzrle_fail(err, ENOENT, 0,
+				  "process %d has no such memory",
+				  source->target->pid);
+	return ret;
+}
+
+static int end_region(struct round_source *source, uint32_t id,
+		      struct xbzrle_error *err)
+{
+	if (source->tracked)
+		return tracked_end(source->tracked, id, err);
+	return xbzrle_unregister(source->session, id, err);
+}
+
+/* The replica learns of regions in the order in which the link does. */
+static int follow(struct round_source *source, struct xbzrle_error *err)
+{
+	const struct tracked *tracked = source->tracked;
+	const struct tracked_region *region;
+	struct replica_region *known;
+	size_t i;
+	int ret;
+
+	for (i = 0; source->replica && tracked && i < tracked->count; i++) {
+		region = &tracked->regions[i];
+		known = replica_find(source->replica, region->name);
+		if (known && !region->present)
+			replica_drop(source->replica, known);
+		if (known || !region->present)
+			continue;
+		ret = replica_announce(source->replica, &(struct frame_region){
+			.address = region->start,
+			.length = region->end - region->start,
+			.pid = source->target->pid,
+			.name = region->name,
+		}, err);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+/**
+ * round_start() - start a round over all that there is now
+ * @source: source
+ * @flags: XBZRLE_SYNC_* bits; with XBZRLE_SYNC_POINT_IN_TIME who writes is
+ *	paused for the call, and if such a round does not fit the cache it is
+ *	an ordinary one and torn from the start
+ * @sync: filled in
+ * @err: set on failure
+ *
+ * Return: 0, -ESRCH if there is no process any more, or another negative errno.
+ */
+int round_start(struct round_source *source, unsigned int flags,
+		struct xbzrle_sync *sync, struct xbzrle_error *err)
+{
+	int tries, ret;
+
+	for (tries = 0; tries < SYNC_TRIES; tries++) {
+		ret = signals_check(err);
+		if (!ret)
+			ret = update(source, err);
+		if (ret)
+			return ret;
+		ret = sync_round(source, flags, sync, err);
+		if (!ret)
+			return follow(source, err);
+		/* It is not a region that has ended, or none has. */
+		if ((ret != -EFAULT && ret != -EOPNOTSUPP) || !err->region)
+			return ret;
+		ret = end_region(source, err->region, err);
+		if (ret)
+			return ret;
+	}
+	return xbzrle_fail(err, EFAULT, 0,
+			   "the memory map changes too fast");
+}
+
+/* The running round cannot go on because a region has ended: which one? */
+static int end_in_round(struct round_source *source, struct xbzrle_error *err)
+{
+	struct xbzrle_error reason;
+	struct xbzrle_sync sync;
+	int ret;
+
+	ret = xbzrle_sync(source->session, 0, &sync, &reason);
+	if (ret != -EFAULT && ret != -EOPNOTSUPP)
+		return -err->code;
+	/* No round follows that could bring what is there now. */
+	if (source->stays_stopped)
+		return xbzrle_fail(err, -ret, 0,
+				   "process %d changed its memory map while it was stopped: %s",
+				   source->target->pid, reason.message);
+	/* What was read of it is a part. */
+	source->torn = true;
+	return end_region(source, reason.region, err);
+}
+
+/**
+ * round_read() - take some of the round
+ * @source: source
+ * @buffer: where to
+ * @length: room there
+ * @err: set on failure
+ *
+ * What makes the round other than of one instant is noted in @source->torn.
+ *
+ * Return: bytes, 0 at the end of the round, or a negative errno.
+ */
+ssize_t round_read(struct round_source *source, void *buffer, size_t length,
+		   struct xbzrle_error *err)
+{
+	ssize_t got;
+	int ret;
+
+	for (;;) {
+		ret = signals_check(err);
+		if (ret)
+			return ret;
+		got = xbzrle_read(source->session, buffer, length, err);
+		if (got >= 0)
+			break;
+		switch (got) {
+		case -EINTR:
+			break;
+		case -ENOSPC:
+			/* It goes on as an ordinary round. */
+			if (source->told_torn)
+				return got;
+			source->told_torn = true;
+			source->torn = true;
+			break;
+		case -EFAULT:
+		case -EOPNOTSUPP:
+			ret = end_in_round(source, err);
+			if (ret)
+				return ret;
+			break;
+		default:
+			return got;
+		}
+	}
+	if (got && source->replica) {
+		ret = replica_take(source->replica, buffer, got, err);
+		if (ret)
+			return ret;
+	}
+	return got;
+}
