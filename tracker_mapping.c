@@ -45,8 +45,8 @@
 #if XBZRLE_HAVE_TRACKER_MAPPING
 
 /*
- * Pages locked together: what a PMD may map, so that a run has either one such
- * page or none.
+ * Pages locked together: what a PMD may map. While one small page of these is
+ * locked, nobody can put a huge one in their place.
  */
 #define MAPPING_RUN_MAX		BIT(PMD_SHIFT - PAGE_SHIFT)
 /* Units of the dirty set moved in one go. */
@@ -100,7 +100,9 @@ static int mapping_check(struct xbzrle_region *region, u64 *addr)
 
 /*
  * Hold what has come into the page cache. A page in swap may have been written
- * before it went there; a hole matters if the receiver has something else.
+ * before it went there; a hole matters if the receiver has something else. A
+ * page that a PMD may map is found each time: some kernels (6.12) do not move a
+ * PMD's dirty bit to it, and the helpers below warn of a writable PMD.
  */
 static void mapping_hold_run(struct xbzrle_mapping *mapping,
 			     unsigned long first, unsigned long nr)
@@ -117,7 +119,8 @@ static void mapping_hold_run(struct xbzrle_mapping *mapping,
 		if (!IS_ERR(folio)) {
 			xbzrle_region_found(region, unit, 1);
 			/* Else it is new the next time, too. */
-			if (xa_err(xa_store(&mapping->held, unit, folio,
+			if (folio_test_pmd_mappable(folio) ||
+			    xa_err(xa_store(&mapping->held, unit, folio,
 					    GFP_KERNEL_ACCOUNT | __GFP_NOWARN)))
 				folio_put(folio);
 		} else if (test_bit(unit, region->sent) ||
@@ -239,17 +242,8 @@ static bool mapping_collect(struct xbzrle_mapping *mapping, unsigned long first,
 	return cleared;
 }
 
-/*
- * What a PMD may map is unmapped, which moves dirty bits to the page: the
- * helpers warn of a writable PMD. They see none elsewhere, for as long as one
- * small page of its place is locked nobody can put a huge one there.
- */
+/* Unmapping moves dirty bits to the pages; else they are reported at once. */
 #if IS_ENABLED(CONFIG_MAPPING_DIRTY_HELPERS)
-static bool mapping_unmaps(struct folio *folio)
-{
-	return folio_test_pmd_mappable(folio);
-}
-
 static void mapping_write_protect(struct xbzrle_mapping *mapping,
 				  unsigned long first, unsigned long nr)
 {
@@ -267,14 +261,12 @@ static void mapping_write_protect(struct xbzrle_mapping *mapping,
 	bitmap_zero(mapping->dirtied, nr);
 }
 #else
-static bool mapping_unmaps(struct folio *folio)
-{
-	return true;
-}
-
 static void mapping_write_protect(struct xbzrle_mapping *mapping,
 				  unsigned long first, unsigned long nr)
 {
+	unmap_mapping_range(mapping_of(mapping),
+			    (loff_t)(mapping->first + first) << PAGE_SHIFT,
+			    (loff_t)nr << PAGE_SHIFT, 0);
 }
 #endif
 
@@ -293,13 +285,7 @@ static void mapping_protect(struct xbzrle_mapping *mapping, unsigned long first,
 			continue;
 		while (end < nr && mapping->run[end])
 			end++;
-		if (mapping_unmaps(mapping->run[i]))
-			unmap_mapping_range(mapping_of(mapping),
-					    (loff_t)(mapping->first + first + i)
-					    << PAGE_SHIFT,
-					    (loff_t)(end - i) << PAGE_SHIFT, 0);
-		else
-			mapping_write_protect(mapping, first + i, end - i);
+		mapping_write_protect(mapping, first + i, end - i);
 	}
 }
 

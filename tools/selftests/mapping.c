@@ -764,6 +764,45 @@ TEST_F(mapping, huge_page_of_two_regions)
 	close(file);
 }
 
+/* Larger pages than small ones, which have one flag each. */
+TEST_F(mapping, pages_of_64_kib)
+{
+	const size_t length = HUGE_SIZE, large = 16 * UNIT;
+	const size_t part = 5 * large + 7 * UNIT;
+	unsigned char *mem;
+	unsigned int i;
+
+	if (mm_write_file(THP "hugepages-64kB/shmem_enabled", "always"))
+		return;
+	mem = mmap(NULL, length, PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	memset(mem, 0x31, length);
+	ASSERT_EQ(0, dev_set_cache(self->fd, length + LENGTH));
+	/* Each has a part of the same page. */
+	ASSERT_EQ(0, dev_register(self->fd, "low", mem, part, 0,
+				  XBZRLE_TRACKER_AUTO, NULL));
+	ASSERT_EQ(0, dev_register(self->fd, "high", mem + part, length - part,
+				  0, XBZRLE_TRACKER_AUTO, NULL));
+	for (i = 1; i < 9; i++) {
+		mem[i * UNIT]++;
+		mem[part - i]++;
+		mem[part + i * 17 * UNIT]++;
+		mem[part + i]++;
+		if (i & 1)
+			ASSERT_EQ(0, madvise(mem, length, MADV_DONTNEED));
+		if (i == 6)
+			ASSERT_EQ(0, madvise(mem + 3 * UNIT, large,
+					     MADV_REMOVE));
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_EQ(-1, model_diff(self->model, "low", mem, 0, part));
+		EXPECT_EQ(-1, model_diff(self->model, "high", mem + part, 0,
+					 length - part));
+	}
+	mm_write_file(THP "hugepages-64kB/shmem_enabled", "never");
+	munmap(mem, length);
+}
+
 /**
  * struct collapser - a thread that makes huge pages of what it can
  * @file: of which
