@@ -474,6 +474,67 @@ static void files_of_another_chain(void **state)
 	assert_false(exists("images", "manifest.json"));
 }
 
+/* Rightly sealed, and of other memory than the file makes. */
+static void a_sum_that_differs(void **state)
+{
+	struct build file = {}, line = {};
+	struct maker maker;
+	char check[33];
+
+	(void)state;
+	make_chain("chain", 1);
+	maker_at(&maker, 1, 1);
+	maker_file(&maker, &file);
+	maker.regions[1].bytes[BUILD_UNIT + 5] ^= 1;
+	maker_line(&maker, file.length, "", check, &line);
+	write_file("chain", "chain.jsonl", line.bytes, line.length, O_TRUNC);
+	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_non_null(strstr(words,
+			       "region 'r/1' is not what the manifest says"));
+	assert_int_equal(restore("chain", 1), EXIT_FAILED);
+	assert_non_null(strstr(words,
+			       "region 'r/1' is not what the manifest says"));
+	assert_false(exists("images", "manifest.json"));
+	maker_end(&maker);
+	build_free(&file);
+	build_free(&line);
+}
+
+/* Cut between two frames, and the manifest says just that size. */
+static void a_file_without_its_end(void **state)
+{
+	struct build file = {}, line = {};
+	struct maker maker;
+	char check[33];
+	size_t at, next;
+
+	(void)state;
+	make_chain("chain", 1);
+	maker_at(&maker, 1, 1);
+	maker_file(&maker, &file);
+	for (at = 0; at < file.length; at = next) {
+		maker_line(&maker, at, "", check, &line);
+		write_file("chain", "chain.jsonl", line.bytes, line.length,
+			   O_TRUNC);
+		write_file("chain", file_of(1, true), file.bytes, at, O_TRUNC);
+		if (verify("chain") != EXIT_FAILED ||
+		    !strstr(words, file_of(1, true)))
+			fail_msg("%zu bytes: %s", at, words);
+		next = at + 20 + (file.bytes[at + 8] << 24 |
+				  file.bytes[at + 9] << 16 |
+				  file.bytes[at + 10] << 8 |
+				  file.bytes[at + 11]);
+	}
+	/* The whole of it is right. */
+	maker_line(&maker, at, "", check, &line);
+	write_file("chain", "chain.jsonl", line.bytes, line.length, O_TRUNC);
+	write_file("chain", file_of(1, true), file.bytes, at, O_TRUNC);
+	assert_int_equal(verify("chain"), EXIT_DONE);
+	maker_end(&maker);
+	build_free(&file);
+	build_free(&line);
+}
+
 static void lines_out_of_order(void **state)
 {
 	static uint8_t bytes[1 << 16];
@@ -952,6 +1013,8 @@ int main(void)
 		cmocka_unit_test(flips),
 		cmocka_unit_test(damage_takes_what_builds_upon_it),
 		cmocka_unit_test(files_of_another_chain),
+		cmocka_unit_test(a_sum_that_differs),
+		cmocka_unit_test(a_file_without_its_end),
 		cmocka_unit_test(lines_out_of_order),
 		cmocka_unit_test(hostile_manifests),
 		cmocka_unit_test(hostile_files),
