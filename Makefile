@@ -32,7 +32,7 @@ help:
 	@echo 'lint       checkpatch, sparse, coccicheck, clang-tidy and others'
 	@echo 'kunit      the KUnit suites, in a user-mode Linux'
 	@echo 'selftest   the tests that run in a VM with the module'
-	@echo 'torture    random tracking test; SECONDS=N SEED=N'
+	@echo 'torture    random tracking test; SECONDS=N SEED=N CONFIG=NAME'
 	@echo 'check-debug  what of that runs in a debug kernel, alone'
 	@echo 'coverage   which lines of the module the tests run'
 	@echo 'check-mutations  does a test notice each deliberate bug? MUTATION=GLOB'
@@ -95,7 +95,7 @@ selftest:
 	@tools/selftests/run-in-vm
 
 torture:
-	@tools/selftests/run-in-vm torture "$(SECONDS)" "$(SEED)"
+	@tools/selftests/run-in-vm torture "$(SECONDS)" "$(SEED)" "$(CONFIG)"
 
 check-matrix:
 	@tools/check --matrix

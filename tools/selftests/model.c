@@ -431,6 +431,22 @@ struct model_region *model_find(struct model *m, const char *name)
 }
 
 /**
+ * model_drop - forget a region that is gone
+ * @m: the receiver, with no round open
+ * @name: its name, which may be unknown
+ */
+void model_drop(struct model *m, const char *name)
+{
+	struct model_region *r = model_find(m, name);
+
+	if (!r)
+		return;
+	munmap(r->mem, r->length);
+	free(r->round_of);
+	*r = m->regions[--m->nr_regions];
+}
+
+/**
  * model_diff - compare part of a region with live memory
  * @m: the receiver
  * @name: of the region

@@ -89,6 +89,7 @@ int model_feed(struct model *m, const void *bytes, size_t len);
 bool model_at_item(const struct model *m);
 bool model_idle(const struct model *m);
 struct model_region *model_find(struct model *m, const char *name);
+void model_drop(struct model *m, const char *name);
 int64_t model_diff(struct model *m, const char *name, const void *live,
 		   uint64_t offset, uint64_t len);
 

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
+/* A guest of KVM that writes to all of its memory, over and over. */
+#ifndef GUEST_H
+#define GUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mm.h"
+
+struct kvm_run;
+
+/* Below it is the guest's code, and from it on it writes. */
+#define GUEST_DATA	0x10000
+/* Not a multiple of the page size: each pass writes at other offsets. */
+#define GUEST_STRIDE	(4096 + 192)
+
+/**
+ * struct guest - a virtual machine with one CPU
+ * @kvm: descriptor of KVM; negative where there is none
+ * @vm: of the machine
+ * @vcpu: of its CPU
+ * @run: what the CPU and we tell each other
+ * @run_size: bytes of @run
+ * @length: bytes of memory
+ * @bad_exit: why it does not run any more: an exit reason, or 1000 and an errno
+ */
+struct guest {
+	int kvm;
+	int vm;
+	int vcpu;
+	struct kvm_run *run;
+	size_t run_size;
+	size_t length;
+	unsigned int bad_exit;
+};
+
+#if MM_HAVE_KVM
+bool guest_make(struct guest *g, unsigned char *mem, size_t length,
+		uint32_t flags);
+void guest_drop(struct guest *g);
+int guest_run(struct guest *g);
+int guest_dirty_log(struct guest *g, void *bitmap);
+#endif
+
+#endif /* GUEST_H */
