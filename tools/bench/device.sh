@@ -1,19 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
-# Measure rounds in a VM whose time is the instructions it executes.
-# usage: tools/bench/round.sh [table|--json]
+# Measure the device in a VM whose time is the instructions it executes.
+# usage: tools/bench/device.sh [table|--json] [PART...]
 set -euo pipefail
 
 here=$(dirname "$(readlink -f "$0")")
 top=$(dirname "$(dirname "$here")")
 build=${BUILD:-$top/build}
 
-arguments=()
-[ "${1-table}" = table ] || arguments=("$1")
+[ "${1-}" != table ] || shift
 
 "$top/tools/deps" bench
 module=$("$top/tools/vm/module")
 make -sC "$here" BUILD="$build" >&2
-exec "$top/tools/vm/run" --quiet --icount --timeout 900 \
+exec "$top/tools/vm/run" --quiet --icount --timeout 1800 \
 	--module "$module" \
-	--program "$build/bench/round" -- round "${arguments[@]}"
+	--program "$build/bench/device" -- device "$@"
