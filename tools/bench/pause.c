@@ -9,7 +9,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "pages.h"
 #include "pause.h"
@@ -17,27 +16,37 @@
 #include "tracked.h"
 
 #define LENGTH		(256 * MIB)
-#define PAGES		(LENGTH / 4096)
+#define PAGES		((uint32_t)(LENGTH / 4096))
 /* Content of the point in time, and a base for every page. */
 #define BUDGET		(2 * LENGTH)
-#define REPEATS		5
-#define NR_SHARES	3
+#define REPEATS		3
 
-/* Percent of the pages that the process writes between two rounds. */
-static const unsigned int shares[NR_SHARES] = { 1, 10, 50 };
+/* Which pages the process writes between two rounds. */
+static const struct set {
+	unsigned int percent;
+	bool spread;
+} sets[] = {
+	{ 1, true },
+	{ 5, true },
+	{ 25, true },
+	{ 5, false },
+};
 
-static const char *const patterns[] = { "spread", "adjacent" };
-#define NR_PATTERNS	2
+#define NR_SETS		4
 
-static uint32_t choose_pages(uint32_t *pages, unsigned int pattern,
-			     unsigned int share)
+static uint32_t set_pages(const struct set *set)
 {
-	uint32_t nr = PAGES * share / 100;
+	return PAGES * set->percent / 100;
+}
 
-	if (pattern)
-		pages_first(pages, nr);
-	else
+static uint32_t choose_pages(uint32_t *pages, const struct set *set)
+{
+	uint32_t nr = set_pages(set);
+
+	if (set->spread)
 		pages_spread(pages, nr, PAGES);
+	else
+		pages_first(pages, nr);
 	return nr;
 }
 
@@ -46,14 +55,15 @@ struct costs {
 	double write[REPEATS];
 };
 
-static json_t *costs_json(const char *name, unsigned int pattern, uint32_t nr,
+static json_t *costs_json(const char *name, const struct set *set,
 			  struct costs *costs)
 {
 	double pause = median(costs->pause, REPEATS);
 	double least = costs->pause[0], most = costs->pause[REPEATS - 1];
+	uint32_t nr = set_pages(set);
 
-	return json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:f}",
-			 "capture", name, "pattern", patterns[pattern],
+	return json_pack("{s:s, s:b, s:i, s:f, s:f, s:f, s:f}",
+			 "capture", name, "spread", set->spread,
 			 "changed_pages", (int)nr, "pause", pause,
 			 "pause_per_changed_page", pause / nr,
 			 "pause_spread", (most - least) / pause,
@@ -94,23 +104,22 @@ static void add_mode(json_t *list, const struct mode *mode, const char *name,
 	static uint32_t pages[PAGES];
 	struct tracked tracked;
 	struct costs costs;
-	unsigned int p, s;
 	uint32_t nr;
+	int i;
 
 	tracked_begin(&tracked, mode, LENGTH, BUDGET);
-	for (p = 0; p < NR_PATTERNS; p++)
-		for (s = 0; s < NR_SHARES; s++) {
-			nr = choose_pages(pages, p, shares[s]);
-			tracked_set_pages(&tracked, pages, nr, NULL);
-			/* Nothing is left of the pages before. */
-			tracked_sync(&tracked, 0);
-			read_round(&tracked);
-			tracked_sync(&tracked, 0);
-			read_round(&tracked);
-			mode_costs(&tracked, nr, flags, &costs);
-			json_array_append_new(list, costs_json(name, p, nr,
-							       &costs));
-		}
+	for (i = 0; i < NR_SETS; i++) {
+		nr = choose_pages(pages, &sets[i]);
+		tracked_set_pages(&tracked, pages, nr, NULL);
+		/* After it nothing is left of the pages before. */
+		writer_pass(&tracked.writer);
+		tracked_sync(&tracked, 0);
+		session_read(tracked.session);
+		writer_pass(&tracked.writer);
+		mode_costs(&tracked, nr, flags, &costs);
+		json_array_append_new(list,
+				      costs_json(name, &sets[i], &costs));
+	}
 	tracked_end(&tracked);
 }
 
@@ -122,24 +131,20 @@ static void add_fork(json_t *list, const char *name, bool huge)
 	static uint32_t pages[PAGES];
 	struct writer writer;
 	struct costs costs;
-	unsigned int p, s;
 	uint32_t nr;
-	int i;
+	int i, j;
 
 	writer_start(&writer, &memory);
-	for (p = 0; p < NR_PATTERNS; p++)
-		for (s = 0; s < NR_SHARES; s++) {
-			nr = choose_pages(pages, p, shares[s]);
-			writer_set_pages(&writer, pages, nr, NULL);
+	for (i = 0; i < NR_SETS; i++) {
+		nr = choose_pages(pages, &sets[i]);
+		writer_set_pages(&writer, pages, nr, NULL);
+		for (j = 0; j < REPEATS; j++) {
 			writer_pass(&writer);
-			for (i = 0; i < REPEATS; i++) {
-				costs.pause[i] = writer_fork(&writer,
-							     &costs.write[i]);
-				writer_pass(&writer);
-			}
-			json_array_append_new(list, costs_json(name, p, nr,
-							       &costs));
+			costs.pause[j] = writer_fork(&writer, &costs.write[j]);
 		}
+		json_array_append_new(list,
+				      costs_json(name, &sets[i], &costs));
+	}
 	writer_end(&writer);
 }
 
@@ -161,10 +166,15 @@ json_t *pause_measure(void)
 		if (mode_works(&modes[i]) &&
 		    modes[i].tracker == XBZRLE_TRACKER_PTE &&
 		    modes[i].capture == XBZRLE_CAPTURE_COPY)
-			add_mode(list, &modes[i], "pte, no point in time", 0);
+			add_mode(list, &modes[i], "pte, walk alone", 0);
 	add_fork(list, "fork()", false);
 	add_fork(list, "fork(), huge pages", true);
 	return list;
+}
+
+static const char *name_of(const json_t *row)
+{
+	return json_string_value(json_object_get(row, "capture"));
 }
 
 static double number(const json_t *row, const char *name)
@@ -172,34 +182,18 @@ static double number(const json_t *row, const char *name)
 	return json_number_value(json_object_get(row, name));
 }
 
-static const char *text(const json_t *row, const char *name)
+static void print_head(void)
 {
-	return json_string_value(json_object_get(row, name));
-}
+	int i;
 
-static void print_pattern(const json_t *result, const char *pattern)
-{
-	const json_t *row;
-	unsigned int s = 0;
-	size_t i;
-
-	printf("\n%-22s", pattern);
-	for (s = 0; s < NR_SHARES; s++)
-		printf(" | %9u of %5u pages", (unsigned int)PAGES * shares[s] /
-		       100, (unsigned int)PAGES);
-	printf("\n%-22s", "");
-	for (s = 0; s < NR_SHARES; s++)
-		printf(" | %11s %6s %5s", "pause", "/page", "write");
-	s = 0;
-	json_array_foreach(result, i, row) {
-		if (strcmp(text(row, "pattern"), pattern))
-			continue;
-		if (!(s++ % NR_SHARES))
-			printf("\n%-22s", text(row, "capture"));
-		printf(" | %11.0f %6.0f %5.0f", number(row, "pause"),
-		       number(row, "pause_per_changed_page"),
-		       number(row, "write_per_changed_page"));
-	}
+	printf("\n%-20s", "");
+	for (i = 0; i < NR_SETS; i++)
+		printf(" | %4u %% = %5u %-8s", sets[i].percent,
+		       set_pages(&sets[i]),
+		       sets[i].spread ? "spread" : "adjacent");
+	printf("\n%-20s", "");
+	for (i = 0; i < NR_SETS; i++)
+		printf(" | %10s %6s %5s", "pause", "/page", "write");
 	putchar('\n');
 }
 
@@ -221,13 +215,22 @@ static double largest_spread(const json_t *result)
  */
 void pause_print(const json_t *result)
 {
-	unsigned int p;
+	const json_t *row;
+	size_t i;
 
 	printf("Instructions for which a process with %llu MiB is stopped so that a round, or its\n"
 	       "child, is of one point in time; those per page that it changed since the last;\n"
 	       "and those of its next write to each of them. Medians of %d, of which the most\n"
 	       "and the least differ by at most %.1f %%.\n",
 	       LENGTH / MIB, REPEATS, 100 * largest_spread(result));
-	for (p = 0; p < NR_PATTERNS; p++)
-		print_pattern(result, patterns[p]);
+	print_head();
+	json_array_foreach(result, i, row) {
+		if (!(i % NR_SETS))
+			printf("%-20s", name_of(row));
+		printf(" | %10.0f %6.0f %5.0f", number(row, "pause"),
+		       number(row, "pause_per_changed_page"),
+		       number(row, "write_per_changed_page"));
+		if (i % NR_SETS == NR_SETS - 1)
+			putchar('\n');
+	}
 }
