@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+#define _GNU_SOURCE
 #include <errno.h>
 #include <error.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "kinds.h"
@@ -23,6 +25,9 @@ const struct mode modes[NR_MODES] = {
 	{ "copy, pte",
 	  XBZRLE_FEATURE_TRACKER_PTE | XBZRLE_FEATURE_CAPTURE_COPY,
 	  XBZRLE_TRACKER_PTE, XBZRLE_CAPTURE_COPY },
+	{ "copy, mapping",
+	  XBZRLE_FEATURE_TRACKER_MAPPING | XBZRLE_FEATURE_CAPTURE_COPY,
+	  XBZRLE_TRACKER_MAPPING, XBZRLE_CAPTURE_COPY },
 	{ "copy, external",
 	  XBZRLE_FEATURE_TRACKER_EXTERNAL | XBZRLE_FEATURE_CAPTURE_COPY,
 	  XBZRLE_TRACKER_EXTERNAL, XBZRLE_CAPTURE_COPY },
@@ -51,6 +56,15 @@ static int create(struct tracked *tracked, uint64_t length)
 		error(1, errno, "CREATE");
 	tracked->region = create.region_id;
 	return create.fd;
+}
+
+static int make_file(uint64_t length)
+{
+	int fd = memfd_create("memory", MFD_CLOEXEC);
+
+	if (fd < 0 || ftruncate(fd, length))
+		error(1, errno, "memfd");
+	return fd;
 }
 
 static void attach(struct tracked *tracked, uint64_t length)
@@ -91,10 +105,12 @@ void tracked_begin(struct tracked *tracked, const struct mode *mode,
 		error(1, 0, "out of memory");
 	if (mode->tracker == XBZRLE_TRACKER_OWNED)
 		memory.fd = create(tracked, length);
+	else if (mode->tracker == XBZRLE_TRACKER_MAPPING)
+		memory.fd = make_file(length);
 	writer_start(&tracked->writer, &memory);
-	if (memory.fd < 0)
+	if (mode->tracker != XBZRLE_TRACKER_OWNED)
 		attach(tracked, length);
-	else
+	if (memory.fd >= 0)
 		close(memory.fd);
 	session_sync(tracked->session, 0);
 	session_read(tracked->session);

@@ -10,11 +10,6 @@
 
 #include "writer.h"
 
-#ifndef XBZRLE_FEATURE_CAPTURE_FREEZE
-#define XBZRLE_FEATURE_CAPTURE_FREEZE	(1ULL << 5)
-#define XBZRLE_CAPTURE_FREEZE		3
-#endif
-
 /**
  * struct mode - how memory is tracked and captured
  * @name: for people
@@ -29,7 +24,7 @@ struct mode {
 	uint32_t capture;
 };
 
-#define NR_MODES	5
+#define NR_MODES	6
 
 extern const struct mode modes[NR_MODES];
 

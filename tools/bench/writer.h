@@ -14,7 +14,7 @@ struct writer_control;
 /**
  * struct writer_memory - what a writer has
  * @length: bytes, all of them populated
- * @fd: region to map, or -1 for private anonymous memory
+ * @fd: file to map, or -1 for private anonymous memory
  * @huge: have huge pages, which is for private memory
  * @watched: have userfaultfd note what is written, for PAGEMAP_SCAN
  */
