@@ -222,16 +222,6 @@ static int measure(const struct kind *kind, unsigned int turns,
 	return 0;
 }
 
-static const struct kind *find_kind(const char *name)
-{
-	size_t i;
-
-	for (i = 0; i < NR_KINDS; i++)
-		if (!strcmp(kinds[i].name, name))
-			return &kinds[i];
-	return NULL;
-}
-
 static int find_function(const char *name)
 {
 	int f;
@@ -258,7 +248,7 @@ static int read_instructions(const char *path, struct result *results)
 	}
 	while ((fields = fscanf(file, "%31s %31s %lf", kind_name,
 				function_name, &instructions)) == 3) {
-		kind = find_kind(kind_name);
+		kind = kind_find(kind_name);
 		f = find_function(function_name);
 		if (!kind || f < 0)
 			break;
@@ -420,7 +410,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		print_kinds();
 		exit(0);
 	case OPT_KIND:
-		options->kind = find_kind(arg);
+		options->kind = kind_find(arg);
 		if (!options->kind)
 			argp_error(state, "unknown kind: %s", arg);
 		return 0;

@@ -117,3 +117,19 @@ const struct kind kinds[NR_KINDS] = {
 	{ "all-changed", change_all },
 	{ "counters", change_counters },
 };
+
+/**
+ * kind_find() - have a kind by its name
+ * @name: name
+ *
+ * Return: The kind, or NULL if there is none of that name.
+ */
+const struct kind *kind_find(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < NR_KINDS; i++)
+		if (!strcmp(kinds[i].name, name))
+			return &kinds[i];
+	return NULL;
+}

@@ -20,6 +20,7 @@ struct kind {
 
 extern const struct kind kinds[NR_KINDS];
 
+const struct kind *kind_find(const char *name);
 uint64_t random_next(uint64_t *random);
 
 #endif /* BENCH_KINDS_H */

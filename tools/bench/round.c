@@ -1,32 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /*
- * What a round costs in the kernel, per dirty page. Run where guest time is
- * instructions executed (QEMU -icount shift=0), by round.sh.
+ * What a round costs per dirty page, by how pages change, and what a harvest
+ * costs in small and large regions. The bench itself is the process.
  */
 #define _GNU_SOURCE
-#include <argp.h>
 #include <errno.h>
 #include <error.h>
-#include <fcntl.h>
-#include <jansson.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <linux/xbzrle.h>
-
 #include "kinds.h"
+#include "round.h"
+#include "session.h"
 
 #define PAGES		512
 #define ROUNDS		7
 #define HARVEST_PAGES	100
-#define MIB		(1ULL << 20)
+#define BUDGET		(64 * MIB)
 
 struct cost {
 	double write;
@@ -34,30 +27,6 @@ struct cost {
 	double read;
 	double bytes;
 };
-
-static uint8_t stream[8 * MIB];
-
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1e9 + ts.tv_nsec;
-}
-
-static int open_session(void)
-{
-	struct xbzrle_set_cache cache = {
-		.size = sizeof(cache), .bytes = 64 * MIB,
-	};
-	int session = open("/dev/xbzrle", O_RDWR | O_CLOEXEC);
-
-	if (session < 0)
-		error(1, errno, "/dev/xbzrle");
-	if (ioctl(session, XBZRLE_IOC_SET_CACHE, &cache))
-		error(1, errno, "SET_CACHE");
-	return session;
-}
 
 static uint8_t *map(size_t length, int flags, int fd)
 {
@@ -97,38 +66,18 @@ static uint8_t *make_registered(int session, size_t length)
 
 static double sync_cost(int session)
 {
-	struct xbzrle_sync sync = { .size = sizeof(sync) };
 	double start = now();
 
-	if (ioctl(session, XBZRLE_IOC_SYNC, &sync))
-		error(1, errno, "SYNC");
+	session_sync(session, 0);
 	return now() - start;
 }
 
 static double read_cost(int session, double *bytes)
 {
 	double start = now();
-	ssize_t len;
 
-	*bytes = 0;
-	while ((len = read(session, stream, sizeof(stream))) > 0)
-		*bytes += len;
-	if (len < 0)
-		error(1, errno, "read");
+	*bytes = session_read(session);
 	return now() - start;
-}
-
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double median(double *values)
-{
-	qsort(values, ROUNDS, sizeof(*values), compare);
-	return values[ROUNDS / 2];
 }
 
 /* Rounds in which every page changes in one way: cost of each, per page. */
@@ -136,7 +85,7 @@ static struct cost kind_cost(const struct kind *kind,
 			     uint8_t *(*make)(int, size_t))
 {
 	double write[ROUNDS], sync[ROUNDS], read[ROUNDS], bytes = 0, start;
-	int session = open_session(), i, round;
+	int session = session_open(BUDGET), i, round;
 	uint64_t random = 20261123;
 	uint8_t *memory;
 
@@ -160,15 +109,15 @@ static struct cost kind_cost(const struct kind *kind,
 	munmap(memory, PAGES * PAGE_BYTES);
 	close(session);
 	return (struct cost){
-		.write = median(write), .sync = median(sync),
-		.read = median(read), .bytes = bytes / PAGES,
+		.write = median(write, ROUNDS), .sync = median(sync, ROUNDS),
+		.read = median(read, ROUNDS), .bytes = bytes / PAGES,
 	};
 }
 
 /* A SYNC with 100 dirty pages, @stride apart, in a region of @length. */
 static double harvest_cost(uint64_t length, uint64_t stride)
 {
-	int session = open_session(), i, round;
+	int session = session_open(BUDGET), i, round;
 	double sync[ROUNDS], bytes;
 	uint8_t *memory = make_owned(session, length);
 
@@ -183,7 +132,7 @@ static double harvest_cost(uint64_t length, uint64_t stride)
 	}
 	munmap(memory, length);
 	close(session);
-	return median(sync);
+	return median(sync, ROUNDS);
 }
 
 static json_t *cost_json(const struct cost *cost)
@@ -193,7 +142,12 @@ static json_t *cost_json(const struct cost *cost)
 			 "stream_bytes", cost->bytes);
 }
 
-static json_t *kinds_json(void)
+/**
+ * round_kinds_measure() - measure rounds of pages that change in each way
+ *
+ * Return: A list, of an object for each kind.
+ */
+json_t *round_kinds_measure(void)
 {
 	json_t *list = json_array(), *row;
 	struct cost owned, pte;
@@ -210,7 +164,12 @@ static json_t *kinds_json(void)
 	return list;
 }
 
-static json_t *harvest_json(void)
+/**
+ * round_harvest_measure() - measure SYNC in regions of different sizes
+ *
+ * Return: A list, of an object for each size.
+ */
+json_t *round_harvest_measure(void)
 {
 	static const uint64_t lengths[] = { 64 * MIB, 16384 * MIB };
 	json_t *list = json_array(), *row;
@@ -236,7 +195,11 @@ static double number(const json_t *object, const char *tracker,
 					       name));
 }
 
-static void print_table(const json_t *result)
+/**
+ * round_kinds_print() - print what was measured
+ * @result: what round_kinds_measure() returned
+ */
+void round_kinds_print(const json_t *result)
 {
 	static const char *const trackers[] = { "owned", "pte" };
 	const json_t *row;
@@ -246,7 +209,7 @@ static void print_table(const json_t *result)
 	       PAGES);
 	printf("%-18s %-6s %7s %7s %7s %10s %7s\n", "page", "", "fault",
 	       "SYNC", "read", "SYNC+read", "bytes");
-	json_array_foreach(json_object_get(result, "kinds"), i, row)
+	json_array_foreach(result, i, row)
 		for (t = 0; t < 2; t++)
 			printf("%-18s %-6s %7.0f %7.0f %7.0f %10.0f %7.0f\n",
 			       json_string_value(json_object_get(row, "kind")),
@@ -256,53 +219,24 @@ static void print_table(const json_t *result)
 			       number(row, trackers[t], "sync") +
 			       number(row, trackers[t], "read"),
 			       number(row, trackers[t], "stream_bytes"));
-	printf("\nInstructions of SYNC, %d dirty pages of an owned region:\n",
+}
+
+/**
+ * round_harvest_print() - print what was measured
+ * @result: what round_harvest_measure() returned
+ */
+void round_harvest_print(const json_t *result)
+{
+	const json_t *row;
+	size_t i;
+
+	printf("Instructions of SYNC, %d dirty pages of an owned region:\n",
 	       HARVEST_PAGES);
 	printf("%-18s %10s %10s\n", "region", "adjacent", "spread");
-	json_array_foreach(json_object_get(result, "harvest"), i, row)
+	json_array_foreach(result, i, row)
 		printf("%11.0f MiB    %10.0f %10.0f\n",
 		       (double)json_integer_value(json_object_get(row,
 							"region_bytes")) / MIB,
 		       json_real_value(json_object_get(row, "adjacent")),
 		       json_real_value(json_object_get(row, "spread")));
-}
-
-static error_t parse(int key, char *arg, struct argp_state *state)
-{
-	bool *json = state->input;
-
-	(void)arg;
-	if (key != 'j')
-		return ARGP_ERR_UNKNOWN;
-	*json = true;
-	return 0;
-}
-
-int main(int argc, char **argv)
-{
-	static const struct argp_option options[] = {
-		{ "json", 'j', NULL, 0, "Print JSON", 0 },
-		{ 0 },
-	};
-	static const struct argp argp = {
-		options, parse, NULL,
-		"Measure rounds of /dev/xbzrle, in nanoseconds of this machine",
-		NULL, NULL, NULL,
-	};
-	bool json = false;
-	json_t *result;
-
-	argp_parse(&argp, argc, argv, 0, NULL, &json);
-	result = json_pack("{s:o, s:o}", "kinds", kinds_json(), "harvest",
-			   harvest_json());
-	if (!result)
-		error(1, 0, "out of memory");
-	if (json)
-		json_dumpf(result, stdout, JSON_INDENT(2) |
-			   JSON_REAL_PRECISION(6));
-	else
-		print_table(result);
-	putchar('\n');
-	json_decref(result);
-	return 0;
 }
