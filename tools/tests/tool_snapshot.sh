@@ -290,6 +290,16 @@ sends() {
 	end_bank
 }
 
+# What the module does not see comes from soft-dirty bits.
+external() {
+	bank steady
+	snapshot --tracker external --every 100ms --count 6
+	result $? "soft-dirty bits: snapshot of a process"
+	one_instant "soft-dirty bits: each is of one instant" 6
+	goes_on "after that"
+	end_bank
+}
+
 # part NAME: left out where the kernel cannot track what it needs
 part() {
 	case $1-${TRACKERS:?} in
@@ -301,12 +311,14 @@ part() {
 	freezer-*pte*)	freezer ;;
 	endings-*pte*)	endings ;;
 	sends-*pte*)	sends ;;
+	external-*)	[ "$(uname -m)" = aarch64 ] || external ;;
 	*)		echo "# $1: left out, as this kernel has no pte tracker" ;;
 	esac
 }
 
 [ $# -gt 0 ] ||
-	set -- control owned chains retries others freezer endings sends
+	set -- control owned chains retries others freezer endings sends \
+		external
 for part; do
 	part "$part"
 done
