@@ -233,18 +233,21 @@ void xbzrle_region_found_sent(struct xbzrle_region *region,
  *	dirty log of KVM. No more bytes are read than it takes, and bits behind
  *	the last are ignored.
  *
+ * @done: out: bits of it whose units are added, if set
+ *
  * Context: may sleep; session's lock.
  * Return: 0, -EFAULT, -EINTR when a fatal signal is pending. Units may have been
  * added whatever it returns.
  */
 int xbzrle_region_mark(struct xbzrle_region *region, unsigned long first,
-		       unsigned long nr, const void __user *bitmap)
+		       unsigned long nr, const void __user *bitmap,
+		       unsigned long *done)
 {
 	unsigned long bits[MARK_CHUNK / BITS_PER_LONG];
 	unsigned long some, words, i;
 
-	for (; nr; first += some, nr -= some) {
-		some = min_t(unsigned long, nr, MARK_CHUNK);
+	for (*done = 0; *done < nr; first += some) {
+		some = min_t(unsigned long, nr - *done, MARK_CHUNK);
 		words = BITS_TO_LONGS(some);
 		/* Bytes of the last word that are not copied. */
 		bits[words - 1] = 0;
@@ -254,6 +257,7 @@ int xbzrle_region_mark(struct xbzrle_region *region, unsigned long first,
 		for (i = 0; i < words; i++)
 			bits[i] = le64_to_cpu((__force __le64)bits[i]);
 		xbzrle_dirty_add_bitmap(&region->dirty, first, bits, some);
+		*done += some;
 
 		bitmap += MARK_CHUNK / BITS_PER_BYTE;
 		if (fatal_signal_pending(current))

@@ -675,13 +675,15 @@ static int mark_region(struct xbzrle_session *session,
 		       struct xbzrle_region *region,
 		       const struct xbzrle_mark_dirty *mark)
 {
-	int ret = xbzrle_region_mark(region, mark->first_unit, mark->nr_units,
-				     u64_to_user_ptr(mark->bitmap));
+	unsigned long done;
+	int ret;
 
-	if (region->capture == XBZRLE_CAPTURE_PREIMAGE) {
+	ret = xbzrle_region_mark(region, mark->first_unit, mark->nr_units,
+				 u64_to_user_ptr(mark->bitmap), &done);
+	if (done && region->capture == XBZRLE_CAPTURE_PREIMAGE) {
 		xbzrle_region_settle_writes(region);
 		xbzrle_stream_distrust(&session->stream, region,
-				       mark->first_unit, mark->nr_units);
+				       mark->first_unit, done);
 	}
 	return ret;
 }

@@ -131,7 +131,8 @@ int xbzrle_region_init(struct xbzrle_region *region,
 		       const char *name, u32 name_len, u64 length);
 void xbzrle_region_destroy(struct xbzrle_region *region);
 int xbzrle_region_mark(struct xbzrle_region *region, unsigned long first,
-		       unsigned long nr, const void __user *bitmap);
+		       unsigned long nr, const void __user *bitmap,
+		       unsigned long *done);
 void xbzrle_region_attach(struct xbzrle_region *region,
 			  struct xbzrle_keeper *keeper);
 void xbzrle_region_settle_writes(struct xbzrle_region *region);

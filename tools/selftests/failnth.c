@@ -719,10 +719,17 @@ static long call_register_frozen(void)
 	return ret;
 }
 
+/* For all that is kept, so that no base has to go for it. */
+static bool prepare_room(void)
+{
+	return !dev_set_cache(s.fd, 16 * PAGES * UNIT);
+}
+
 /* With pages that are bases, and others that are to be frozen. */
 static bool prepare_with_frozen(void)
 {
-	if (!prepare_private() || call_register_frozen() || !finish_register())
+	if (!prepare_room() || !prepare_private() || call_register_frozen() ||
+	    !finish_register())
 		return false;
 	return run_round(0) && (change_all(), true);
 }
@@ -1225,7 +1232,7 @@ static const struct target targets[] = {
 	{ "SYNC, frozen", 3, device_errors,
 	  .prepare = prepare_with_frozen, .call = call_sync },
 	{ "SYNC, point in time", PAGES, device_errors,
-	  .call = call_sync_moment },
+	  .prepare = prepare_room, .call = call_sync_moment },
 	{ "SYNC, huge pages", 3, device_errors, .prepare = prepare_sync_huge,
 	  .call = call_sync },
 	{ "GET_STATS", 2, copy_errors, .call = call_stats },
