@@ -1246,6 +1246,7 @@ static void write_at_random(int file, size_t length, unsigned int kind,
 /* Stopped for each comparison, which is thus of every write there was. */
 TEST_F(mapping, writers_run_on)
 {
+	const unsigned int turns = mm_debug_kernel() ? 5 : 40;
 	const size_t length = 600 * UNIT;
 	int file = mm_shared_file(length);
 	unsigned char *mem = map_file(file, length);
@@ -1266,7 +1267,7 @@ TEST_F(mapping, writers_run_on)
 		}
 		ASSERT_LT(0, pids[i]);
 	}
-	for (turn = 0; turn < 40; turn++) {
+	for (turn = 0; turn < turns; turn++) {
 		for (i = 0; i < 4; i++) {
 			mem[turn * i * UNIT % length]++;
 			ASSERT_EQ(0, dev_round(self->fd, self->model, 0));

@@ -48,9 +48,14 @@ static bool has_collapse(void)
 	return has;
 }
 
+/*
+ * A kernel with CONFIG_DEBUG_VM prints a trace when its KSM breaks up a page in
+ * the range of a userfaultfd, which has nothing to do with who tracks it.
+ */
 static bool has_ksm(void)
 {
-	return !mm_write_file(KSM "sleep_millisecs", "20") &&
+	return !mm_debug_kernel() &&
+	       !mm_write_file(KSM "sleep_millisecs", "20") &&
 	       !mm_write_file(KSM "pages_to_scan", "100") &&
 	       !mm_write_file(KSM "run", "1");
 }
@@ -152,7 +157,7 @@ static const struct {
 	{ HAS_SWAP, "zram", mm_swap_on },
 	{ HAS_HUGE, "huge pages", has_huge },
 	{ HAS_COLLAPSE, "MADV_COLLAPSE", has_collapse },
-	{ HAS_KSM, "KSM", has_ksm },
+	{ HAS_KSM, "KSM beside userfaultfd", has_ksm },
 	{ HAS_UFFD, "userfaultfd", has_uffd },
 	{ HAS_UFFD_WP, "write protection by userfaultfd", has_uffd_wp },
 	{ HAS_URING, "io_uring", has_uring },
