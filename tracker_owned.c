@@ -139,7 +139,11 @@ static int owned_file_mmap(struct file *file, struct vm_area_struct *vma)
 	return 0;
 }
 
-/* What a round of a moment has still to send is kept before it goes. */
+/*
+ * What a round of a moment has still to send is kept before it goes. Units may
+ * leave the pending set while it is looked through; what SYNC adds meanwhile was
+ * written during its call.
+ */
 static int owned_keep_range(struct xbzrle_owned *owned, unsigned long first,
 			    unsigned long nr)
 {
