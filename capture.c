@@ -7,6 +7,7 @@
 
 #include <xbzrle/capture.h>
 #include <xbzrle/page_cache.h>
+#include <xbzrle/race.h>
 #include <xbzrle/region.h>
 
 /* Without memory a page has no base. A round of a moment tries harder. */
@@ -35,6 +36,7 @@ static int keep_moment(struct xbzrle_capturer *capture, unsigned long key,
 			return -ENOMEM;
 		copy_highpage(copy, page);
 	}
+	xbzrle_race_window();
 	ret = xbzrle_cache_hold(capture->cache, key, copy, true);
 	if (ret && copy)
 		put_page(copy);
@@ -58,6 +60,7 @@ static void keep_base(struct xbzrle_capturer *capture, unsigned long key,
 	if (!copy)
 		return;
 	copy_highpage(copy, page);
+	xbzrle_race_window();
 	page = xbzrle_cache_admit(capture->cache, key, copy, false);
 	if (page != copy)
 		atomic_long_inc(&capture->nr_preimages);
@@ -71,7 +74,7 @@ static void capture_keep(struct xbzrle_keeper *keeper,
 {
 	struct xbzrle_capturer *capture =
 		container_of(keeper, struct xbzrle_capturer, keeper);
-	unsigned long key = xbzrle_cache_key(region->id, unit);
+	unsigned long key = region->key + unit;
 
 	if (moment && keep_moment(capture, key, page))
 		WRITE_ONCE(capture->torn, true);
@@ -88,8 +91,7 @@ static void capture_frozen(struct xbzrle_keeper *keeper,
 		container_of(keeper, struct xbzrle_capturer, keeper);
 
 	/* In an ordinary round a base is worth more than one copy less. */
-	if (xbzrle_cache_hold(capture->cache,
-			      xbzrle_cache_key(region->id, unit), page,
+	if (xbzrle_cache_hold(capture->cache, region->key + unit, page,
 			      region->moment))
 		put_page(page);
 }
@@ -156,7 +158,7 @@ int xbzrle_capture_unit(struct xbzrle_capturer *capture,
 			struct xbzrle_region *region, unsigned long unit,
 			unsigned long nr, struct xbzrle_captured *captured)
 {
-	unsigned long key = xbzrle_cache_key(region->id, unit);
+	unsigned long key = region->key + unit;
 	const struct xbzrle_tracker_ops *ops = region->ops;
 	struct page *live;
 	int ret;
@@ -173,6 +175,7 @@ int xbzrle_capture_unit(struct xbzrle_capturer *capture,
 	ret = get_live(capture, region, unit, nr, &live);
 	if (ret)
 		return ret;
+	xbzrle_race_window();
 	if (live && ops->still && ops->still(region, unit, live)) {
 		captured->page = live;
 		captured->still = true;
@@ -226,7 +229,7 @@ static int copy_unit(struct xbzrle_capturer *capture,
 		     struct xbzrle_region *region, unsigned long unit,
 		     unsigned long nr)
 {
-	unsigned long key = xbzrle_cache_key(region->id, unit);
+	unsigned long key = region->key + unit;
 	struct page *live;
 	int ret;
 
@@ -236,6 +239,7 @@ static int copy_unit(struct xbzrle_capturer *capture,
 	ret = get_live(capture, region, unit, nr, &live);
 	if (ret)
 		return ret;
+	xbzrle_race_window();
 	ret = keep_moment(capture, key, live);
 	if (live)
 		put_page(live);

@@ -7,6 +7,7 @@
 #include <linux/sched.h>
 
 #include <xbzrle/dirty_set.h>
+#include <xbzrle/race.h>
 
 /**
  * xbzrle_dirty_init() - make an empty set
@@ -82,6 +83,7 @@ static void summary_fold(struct xbzrle_dirty_set *set, unsigned long word)
 		if (READ_ONCE(set->level[i - 1][word]))
 			return;
 		clear_bit(word, set->level[i]);
+		xbzrle_race_window_atomic();
 		/* Pairs with the one in summary_raise(). */
 		smp_mb__after_atomic();
 		if (READ_ONCE(set->level[i - 1][word])) {
@@ -108,6 +110,7 @@ void xbzrle_dirty_add(struct xbzrle_dirty_set *set, unsigned long unit)
 	/* Whoever removes the unit sees what was done before, a lock say. */
 	smp_mb__before_atomic();
 	set_bit(unit, set->level[0]);
+	xbzrle_race_window_atomic();
 	summary_raise(set, unit / BITS_PER_LONG);
 }
 

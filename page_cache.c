@@ -169,18 +169,23 @@ void xbzrle_cache_init(struct xbzrle_cache *cache)
 }
 
 /**
- * xbzrle_cache_destroy() - free everything the cache holds
- * @cache: the cache, which nobody offers anything any more
+ * xbzrle_cache_reserve() - have keys for units
+ * @cache: the cache
+ * @nr: how many, at least 1
  *
- * Context: may sleep.
+ * Keys are not used again, so that nothing old is found under them. They begin
+ * at 0 and leave no room between them, as arrays are deeper for longer keys.
+ *
+ * Context: session's lock.
+ * Return: the first key. The array of counters of the last is nobody else's.
  */
-void xbzrle_cache_destroy(struct xbzrle_cache *cache)
+unsigned long xbzrle_cache_reserve(struct xbzrle_cache *cache,
+				   unsigned long nr)
 {
-	xbzrle_cache_drop(cache, 0, ULONG_MAX);
-	xa_destroy(&cache->entries);
-	xa_destroy(&cache->slots);
-	xa_destroy(&cache->moments);
-	xa_destroy(&cache->freq);
+	unsigned long first = cache->next_key;
+
+	cache->next_key += round_up(nr, XBZRLE_CACHE_FREQ_LEAF);
+	return first;
 }
 
 /**
@@ -605,16 +610,8 @@ bool xbzrle_cache_release(struct xbzrle_cache *cache, unsigned long key,
 	return true;
 }
 
-/**
- * xbzrle_cache_release_all() - forget everything that is held
- * @cache: the cache
- * @first: lowest key
- * @last: highest key
- *
- * Context: may sleep.
- */
-void xbzrle_cache_release_all(struct xbzrle_cache *cache, unsigned long first,
-			      unsigned long last)
+static void release_range(struct xbzrle_cache *cache, unsigned long first,
+			  unsigned long last)
 {
 	unsigned long key;
 	struct page *page;
@@ -625,6 +622,17 @@ void xbzrle_cache_release_all(struct xbzrle_cache *cache, unsigned long first,
 			put_page(page);
 		cond_resched();
 	}
+}
+
+/**
+ * xbzrle_cache_release_all() - forget everything that is held
+ * @cache: the cache
+ *
+ * Context: may sleep.
+ */
+void xbzrle_cache_release_all(struct xbzrle_cache *cache)
+{
+	release_range(cache, 0, ULONG_MAX);
 }
 
 /* Whatever of a unit is in the entries. */
@@ -648,19 +656,16 @@ static void drop_entry(struct xbzrle_cache *cache, unsigned long key)
 		put_page(page);
 }
 
-/* Arrays of which every unit is dropped already. */
+/* Arrays of which every unit is dropped already; of the last one all are. */
 static void drop_freq(struct xbzrle_cache *cache, unsigned long first,
 		      unsigned long last)
 {
 	unsigned long index;
 	u8 *leaf;
 
-	if (last - first < XBZRLE_CACHE_FREQ_LEAF - 1)
-		return;
 	xa_for_each_range(&cache->freq, index, leaf,
-			  DIV_ROUND_UP(first, XBZRLE_CACHE_FREQ_LEAF),
-			  (last - XBZRLE_CACHE_FREQ_LEAF + 1) /
-			  XBZRLE_CACHE_FREQ_LEAF) {
+			  first / XBZRLE_CACHE_FREQ_LEAF,
+			  last / XBZRLE_CACHE_FREQ_LEAF) {
 		xa_erase(&cache->freq, index);
 		kfree(leaf);
 	}
@@ -713,18 +718,40 @@ void xbzrle_cache_drop_bases(struct xbzrle_cache *cache)
 	set_dropping(cache, false);
 }
 
+static void drop_range(struct xbzrle_cache *cache, unsigned long first,
+		       unsigned long last)
+{
+	drop_entries(cache, first, last);
+	release_range(cache, first, last);
+	drop_freq(cache, first, last);
+}
+
 /**
- * xbzrle_cache_drop() - forget units, of a region that is gone
+ * xbzrle_cache_drop() - undo xbzrle_cache_reserve()
  * @cache: the cache
- * @first: lowest key
- * @last: highest key
+ * @first: the first key
+ * @nr: how many were reserved
  *
  * Context: may sleep; session's lock. Nobody offers these units any more.
  */
 void xbzrle_cache_drop(struct xbzrle_cache *cache, unsigned long first,
-		       unsigned long last)
+		       unsigned long nr)
 {
-	drop_entries(cache, first, last);
-	xbzrle_cache_release_all(cache, first, last);
-	drop_freq(cache, first, last);
+	drop_range(cache, first,
+		   first + round_up(nr, XBZRLE_CACHE_FREQ_LEAF) - 1);
+}
+
+/**
+ * xbzrle_cache_destroy() - free everything the cache holds
+ * @cache: the cache, which nobody offers anything any more
+ *
+ * Context: may sleep.
+ */
+void xbzrle_cache_destroy(struct xbzrle_cache *cache)
+{
+	drop_range(cache, 0, ULONG_MAX);
+	xa_destroy(&cache->entries);
+	xa_destroy(&cache->slots);
+	xa_destroy(&cache->moments);
+	xa_destroy(&cache->freq);
 }

@@ -8,6 +8,7 @@
 #include <asm/byteorder.h>
 
 #include "compat/compat.h"
+#include <xbzrle/race.h>
 #include <xbzrle/region.h>
 #include "xbzrle_trace.h"
 
@@ -133,9 +134,11 @@ void xbzrle_region_write(struct xbzrle_region *region, unsigned long unit,
 		return;
 	}
 
+	xbzrle_race_window();
 	down_read(&region->keeper_lock);
 	if (xbzrle_dirty_test_and_add(&region->dirty, unit) || !region->keeper)
 		goto unlock;
+	xbzrle_race_window();
 	if (xbzrle_dirty_test(&region->pending, unit)) {
 		moment = READ_ONCE(region->moment);
 		if (!moment)

@@ -11,6 +11,7 @@
 #include <linux/user_namespace.h>
 
 #include "compat/compat.h"
+#include <xbzrle/race.h>
 #include <xbzrle/session.h>
 #include <xbzrle/tracker_external.h>
 #include <xbzrle/tracker_mapping.h>
@@ -231,6 +232,8 @@ static void publish_region(struct xbzrle_session *session, u32 id,
 {
 	lockdep_assert_held(&session->lock);
 	region->id = id;
+	region->key = xbzrle_cache_reserve(&session->stream.cache,
+					   region->nr_units);
 	if (region->capture != XBZRLE_CAPTURE_COPY)
 		xbzrle_region_attach(region, &session->stream.capture.keeper);
 	xa_store(&session->regions, id, region, GFP_KERNEL_ACCOUNT);
@@ -601,6 +604,7 @@ static int sync_locked(struct xbzrle_cmd *cmd)
 		return -EINVAL;
 
 	ret = harvest_all(session, full, moment);
+	xbzrle_race_window();
 	if (!ret && moment)
 		ret = xbzrle_stream_hold_moment(stream, full);
 	if (ret) {

@@ -9,6 +9,7 @@
 
 #include "compat/compat.h"
 #include <xbzrle/codec.h>
+#include <xbzrle/race.h>
 #include <xbzrle/region.h>
 #include <xbzrle/stream.h>
 #include <xbzrle/wire.h>
@@ -155,7 +156,7 @@ void xbzrle_stream_estimate(struct xbzrle_stream *stream, bool full,
 		     (nr = xbzrle_dirty_next(&region->pending, &unit, 1));
 		     unit += nr) {
 			entry = xa_load(&stream->cache.entries,
-					xbzrle_cache_key(id, unit));
+					region->key + unit);
 			based += entry && !xa_is_value(entry);
 			cond_resched();
 		}
@@ -209,7 +210,7 @@ void xbzrle_stream_end_moment(struct xbzrle_stream *stream)
 		WRITE_ONCE(region->moment, false);
 	xa_for_each(stream->regions, id, region)
 		xbzrle_region_settle_writes(region);
-	xbzrle_cache_release_all(&stream->cache, 0, ULONG_MAX);
+	xbzrle_cache_release_all(&stream->cache);
 	stream->capture.torn = false;
 }
 
@@ -397,7 +398,7 @@ static void encode_unit(struct xbzrle_stream *stream,
 			struct xbzrle_region *region, unsigned long unit,
 			struct xbzrle_captured *captured)
 {
-	unsigned long key = xbzrle_cache_key(region->id, unit);
+	unsigned long key = region->key + unit;
 	bool keep = !captured->still && !stream->final;
 	u8 *start = buf_tail(stream);
 	struct xbzrle_base *base;
@@ -523,9 +524,11 @@ static int buf_fill(struct xbzrle_stream *stream, size_t want)
 					  &captured);
 		if (ret)
 			break;
+		xbzrle_race_window();
 		encode_unit(stream, region, unit, &captured);
 		/* Before a writer goes on, who would see it pending still. */
 		xbzrle_dirty_remove(&region->pending, unit, 1);
+		xbzrle_race_window();
 		region->nr_pending--;
 		stream->cursor_unit++;
 		xbzrle_capture_done(&stream->capture, region, &captured);
@@ -661,7 +664,7 @@ void xbzrle_stream_distrust(struct xbzrle_stream *stream,
 			    const struct xbzrle_region *region,
 			    unsigned long first, unsigned long nr)
 {
-	unsigned long key = xbzrle_cache_key(region->id, first), index;
+	unsigned long key = region->key + first, index;
 	void *entry;
 
 	if (stream->moment)
@@ -687,6 +690,5 @@ void xbzrle_stream_forget(struct xbzrle_stream *stream,
 	xbzrle_capture_reset(&stream->capture);
 	if (stream->round_region == region)
 		stream->round_region = NULL;
-	xbzrle_cache_drop(&stream->cache, xbzrle_cache_key(region->id, 0),
-			  xbzrle_cache_key(region->id + 1, 0) - 1);
+	xbzrle_cache_drop(&stream->cache, region->key, region->nr_units);
 }

@@ -39,6 +39,7 @@
 #include <xbzrle/existing.h>
 #include <xbzrle/file_page.h>
 #include <xbzrle/memlock.h>
+#include <xbzrle/race.h>
 #include <xbzrle/region.h>
 #include <xbzrle/tracker_mapping.h>
 
@@ -116,6 +117,7 @@ static void mapping_hold_run(struct xbzrle_mapping *mapping,
 		if (xa_load(&mapping->held, unit))
 			continue;
 		folio = filemap_get_folio(pages, mapping->first + unit);
+		xbzrle_race_window();
 		if (!IS_ERR(folio)) {
 			xbzrle_region_found(region, unit, 1);
 			/* Else it is new the next time, too. */
@@ -252,6 +254,7 @@ static void mapping_write_protect(struct xbzrle_mapping *mapping,
 	unsigned long start, end;
 
 	wp_shared_mapping_range(pages, index, nr);
+	xbzrle_race_window();
 	if (!clean_record_shared_mapping_range(pages, index, nr, index,
 					       mapping->dirtied, &from, &to))
 		return;
@@ -313,10 +316,13 @@ static void mapping_harvest_run(struct xbzrle_mapping *mapping,
 				unsigned long first, unsigned long nr)
 {
 	mapping_hold_run(mapping, first, nr);
+	xbzrle_race_window();
 	mapping_lock_run(mapping, first, nr);
 
 	mapping_collect(mapping, first, nr, true);
+	xbzrle_race_window();
 	mapping_protect(mapping, first, nr);
+	xbzrle_race_window();
 	/*
 	 * Unmapping sets the flag, and so does KVM: either when it gives up a
 	 * page, or when it takes one. For the latter no flag is cleared without
@@ -326,6 +332,7 @@ static void mapping_harvest_run(struct xbzrle_mapping *mapping,
 		mapping_protect(mapping, first, nr);
 		mapping_collect(mapping, first, nr, false);
 	}
+	xbzrle_race_window();
 	mapping_find_held(mapping, first, nr);
 
 	mapping_unlock_run(mapping, nr);

@@ -19,6 +19,7 @@
  * first write, and a round can be encoded from the page itself.
  */
 #include <linux/anon_inodes.h>
+#include <linux/bitmap.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/falloc.h>
@@ -32,24 +33,29 @@
 
 #include "compat/compat.h"
 #include <xbzrle/file_page.h>
+#include <xbzrle/race.h>
 #include <xbzrle/region.h>
 #include <xbzrle/tracker_owned.h>
 
-/* Pages write-protected together; one flush serves them all. */
-#define OWNED_RUN_MAX	256
+/* Units write-protected together; one walk and one flush serve them all. */
+#define OWNED_STRETCH_MAX	256
+/* Units that it costs less to walk over than to begin another walk. */
+#define OWNED_GAP_MAX		32
 
 /**
  * struct xbzrle_owned - an owned region
  * @region: the part all trackers share
  * @shmem: the memory; its address_space is the region's own
- * @run: the folios of the run being harvested; session's lock
- * @cleaned: scratch bits for clean_record_shared_mapping_range(); likewise
+ * @taken: units of the stretch being harvested; session's lock
+ * @folio: their folios, locked, or NULL; likewise
+ * @cleaned: units of it of which a PTE was dirty; likewise
  */
 struct xbzrle_owned {
 	struct xbzrle_region region;
 	struct file *shmem;
-	struct folio *run[OWNED_RUN_MAX];
-	DECLARE_BITMAP(cleaned, OWNED_RUN_MAX);
+	DECLARE_BITMAP(taken, OWNED_STRETCH_MAX);
+	struct folio *folio[OWNED_STRETCH_MAX];
+	DECLARE_BITMAP(cleaned, OWNED_STRETCH_MAX);
 };
 
 static struct xbzrle_owned *to_owned(struct xbzrle_region *region)
@@ -109,12 +115,14 @@ static vm_fault_t owned_vm_page_mkwrite(struct vm_fault *vmf)
 	struct xbzrle_owned *owned = vma_owned(vmf->vma);
 	struct folio *folio = page_folio(vmf->page);
 
+	xbzrle_race_window();
 	folio_lock(folio);
 	if (folio->mapping != owned->shmem->f_mapping) {
 		folio_unlock(folio);
 		return VM_FAULT_NOPAGE;
 	}
 	xbzrle_region_write(&owned->region, vmf->pgoff, vmf->page);
+	xbzrle_race_window();
 	return VM_FAULT_LOCKED;
 }
 
@@ -199,10 +207,12 @@ static long owned_file_fallocate(struct file *file, int mode, loff_t offset,
 	/* Who finds a new page, through whatever lock, sees that. */
 	smp_mb__after_atomic();
 	ret = owned_keep_range(owned, offset >> PAGE_SHIFT, len >> PAGE_SHIFT);
+	xbzrle_race_window();
 	if (!ret) {
 		unmap_mapping_range(owned->shmem->f_mapping, offset, len, 0);
 		shmem_truncate_range(file_inode(owned->shmem), offset,
 				     offset + len - 1);
+		xbzrle_race_window();
 		xbzrle_dirty_add_range(&owned->region.dirty,
 				       offset >> PAGE_SHIFT, len >> PAGE_SHIFT);
 	}
@@ -269,32 +279,44 @@ int xbzrle_owned_init(void)
 }
 
 /*
- * Write-protect a run, whose folios are locked, in everything that maps it. The
- * dirty bits of the PTEs have to go as well: mprotect(), and NUMA balancing on
- * newer kernels, make a PTE that is dirty writable again without asking
- * ->page_mkwrite.
+ * Write-protect what maps a stretch, of which the folios of the units taken are
+ * locked. The dirty bits of the PTEs have to go as well: mprotect(), and NUMA
+ * balancing on newer kernels, make a PTE that is dirty writable again without
+ * asking ->page_mkwrite.
  */
 #if IS_ENABLED(CONFIG_MAPPING_DIRTY_HELPERS)
+static void owned_clean(struct xbzrle_owned *owned, unsigned long first,
+			unsigned long nr)
+{
+	pgoff_t start = 0, end = 0;
+
+	bitmap_zero(owned->cleaned, nr);
+	clean_record_shared_mapping_range(owned->shmem->f_mapping, first, nr,
+					  first, owned->cleaned, &start, &end);
+}
+
+/*
+ * A PTE that was not writable in the one call and not dirty in the next cannot
+ * become either before its folio is unlocked. What is dirty again was written
+ * in between, and there is not always something. Other units of the stretch are
+ * in the dirty set if they are written now, and need no second look.
+ */
 static void owned_protect(struct xbzrle_owned *owned, unsigned long first,
 			  unsigned long nr)
 {
-	struct address_space *mapping = owned->shmem->f_mapping;
-	pgoff_t start, end;
-
-	/* A PTE made writable between the two steps shows in the next pass. */
+	owned_clean(owned, first, nr);
 	do {
-		start = 0;
-		end = 0;
-		wp_shared_mapping_range(mapping, first, nr);
-	} while (clean_record_shared_mapping_range(mapping, first, nr, first,
-						   owned->cleaned, &start,
-						   &end));
+		xbzrle_race_window();
+		wp_shared_mapping_range(owned->shmem->f_mapping, first, nr);
+		xbzrle_race_window();
+		owned_clean(owned, first, nr);
+	} while (bitmap_intersects(owned->cleaned, owned->taken, nr));
 }
 #else
 /*
  * Both bits in one step, but a flush for each page. Of a large folio more than
- * the run may lose them: what was written of it is still in the dirty set. What
- * has no folio is not mapped, or was faulted in since it left the set.
+ * the units taken may lose them: what was written of it is still in the dirty
+ * set. What has no folio is not mapped, or was faulted in since it left the set.
  */
 static void owned_protect(struct xbzrle_owned *owned, unsigned long first,
 			  unsigned long nr)
@@ -302,8 +324,8 @@ static void owned_protect(struct xbzrle_owned *owned, unsigned long first,
 	struct folio *folio, *last = NULL;
 	unsigned long i;
 
-	for (i = 0; i < nr; i++) {
-		folio = owned->run[i];
+	for_each_set_bit(i, owned->taken, nr) {
+		folio = owned->folio[i];
 		if (!folio || folio == last)
 			continue;
 		/* The PTEs' dirty bits were what kept it from being dropped. */
@@ -314,50 +336,92 @@ static void owned_protect(struct xbzrle_owned *owned, unsigned long first,
 }
 #endif
 
-static void owned_harvest_run(struct xbzrle_owned *owned, unsigned long first,
+/*
+ * Take a run of units out of the dirty set, for a stretch that begins at @first,
+ * and lock its folios. One reference and one lock for all pages of a large
+ * folio, of which @last may be the one that was locked before.
+ */
+static struct folio *owned_take_run(struct xbzrle_owned *owned,
+				    unsigned long first, unsigned long unit,
+				    unsigned long nr, struct folio *last)
+{
+	struct xbzrle_region *region = &owned->region;
+
+	/* In this order, for xbzrle_region_write(). */
+	xbzrle_region_found(region, unit, nr);
+	xbzrle_race_window();
+	xbzrle_dirty_remove(&region->dirty, unit, nr);
+	xbzrle_race_window();
+	bitmap_set(owned->taken, unit - first, nr);
+	for (; nr--; unit++) {
+		if (!last || unit - last->index >= folio_nr_pages(last))
+			last = filemap_lock_folio(owned->shmem->f_mapping,
+						  unit);
+		if (IS_ERR(last))
+			last = NULL;
+		owned->folio[unit - first] = last;
+	}
+	return last;
+}
+
+/* The units of a stretch that somebody holds are dirty again. Lets go of it. */
+static void owned_put_stretch(struct xbzrle_owned *owned, unsigned long first,
 			      unsigned long nr)
 {
 	struct xbzrle_region *region = &owned->region;
-	struct folio *folio;
+	struct folio *folio, *last = NULL;
 	unsigned long i;
 
-	/* In this order, for xbzrle_region_write(). */
-	xbzrle_region_found(region, first, nr);
-	xbzrle_dirty_remove(&region->dirty, first, nr);
-	for (i = 0; i < nr; i++) {
-		folio = i ? owned->run[i - 1] : NULL;
-		/* One reference and one lock for all pages of a large folio. */
-		if (!folio || first + i - folio->index >= folio_nr_pages(folio))
-			folio = filemap_lock_folio(owned->shmem->f_mapping,
-						   first + i);
-		owned->run[i] = IS_ERR(folio) ? NULL : folio;
-	}
-
-	owned_protect(owned, first, nr);
-
-	for (i = 0; i < nr; i++) {
-		folio = owned->run[i];
+	for_each_set_bit(i, owned->taken, nr) {
+		folio = owned->folio[i];
 		if (!folio)
 			continue;
+		if (last && last != folio) {
+			folio_unlock(last);
+			folio_put(last);
+		}
+		last = folio;
 		if (xbzrle_region_page_held(folio_page(folio, 0), 1)) {
 			xbzrle_dirty_add(&region->dirty, first + i);
 			region->nr_held++;
 		}
-		if (i + 1 == nr || owned->run[i + 1] != folio) {
-			folio_unlock(folio);
-			folio_put(folio);
-		}
 	}
+	if (last) {
+		folio_unlock(last);
+		folio_put(last);
+	}
+}
+
+/* The unit behind the stretch that begins with the dirty unit @first. */
+static unsigned long owned_harvest_stretch(struct xbzrle_owned *owned,
+					   unsigned long first)
+{
+	const unsigned long limit = first + OWNED_STRETCH_MAX;
+	unsigned long unit = first, end = first, nr;
+	struct folio *last = NULL;
+
+	bitmap_zero(owned->taken, OWNED_STRETCH_MAX);
+	while (end < limit &&
+	       (nr = xbzrle_dirty_next(&owned->region.dirty, &unit,
+				       limit - end)) &&
+	       unit < limit && unit - end <= OWNED_GAP_MAX) {
+		nr = min(nr, limit - unit);
+		last = owned_take_run(owned, first, unit, nr, last);
+		unit += nr;
+		end = unit;
+	}
+	owned_protect(owned, first, end - first);
+	xbzrle_race_window();
+	owned_put_stretch(owned, first, end - first);
+	return end;
 }
 
 static int owned_harvest(struct xbzrle_region *region)
 {
-	unsigned long first = 0, nr;
+	unsigned long first = 0;
 
-	while ((nr = xbzrle_dirty_next(&region->dirty, &first,
-				       OWNED_RUN_MAX))) {
-		owned_harvest_run(to_owned(region), first, nr);
-		first += nr;
+	while (xbzrle_dirty_next(&region->dirty, &first, 1)) {
+		first = owned_harvest_stretch(to_owned(region), first);
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		cond_resched();

@@ -45,6 +45,7 @@
 #include "compat/compat.h"
 #include <xbzrle/existing.h>
 #include <xbzrle/file_page.h>
+#include <xbzrle/race.h>
 #include <xbzrle/region.h>
 #include <xbzrle/tracker_pte.h>
 
@@ -216,6 +217,7 @@ static bool pte_invalidate(struct mmu_interval_notifier *notifier,
 	gone = xbzrle_ending_note(&pte->ending, range->event, start);
 	spin_unlock(&pte->ending.lock);
 
+	xbzrle_race_window_atomic();
 	/* After the sequence, which keeps pte_take_dirty() from removing it. */
 	if (gone)
 		xbzrle_ending_wake(&pte->ending);
@@ -259,6 +261,7 @@ static void pte_take_dirty(struct xbzrle_pte *pte, unsigned long seq)
 						PTE_TAKE_MAX));
 	     first += nr) {
 		pte_take_run(pte, first, nr);
+		xbzrle_race_window();
 
 		spin_lock(&pte->ending.lock);
 		if (!mmu_interval_read_retry(&pte->notifier, seq))
@@ -425,6 +428,7 @@ static bool pte_freeze(struct pte_walk *walk, pte_t *ptep, unsigned long addr,
 	pte_t entry = ptep_get_and_clear(pte->mm, addr, ptep);
 	bool frozen;
 
+	xbzrle_race_window_atomic();
 	if (walk->folio != folio) {
 		walk->folio = folio;
 		walk->folio_refs = 0;
@@ -480,6 +484,7 @@ static int pte_harvest_one(pte_t *ptep, unsigned long addr, void *data)
 	found = walk->read_only || !test_bit(unit, pte->armed) ||
 		xbzrle_dirty_test(&region->dirty, unit);
 	if (pte_present(entry) && pte_write(entry)) {
+		xbzrle_race_window_atomic();
 		if (!pte->frozen)
 			ptep_set_wrprotect(pte->mm, addr, ptep);
 		walk->flush = true;
@@ -630,6 +635,7 @@ static int pte_harvest_chunk(struct xbzrle_pte *pte, unsigned long start,
 	 */
 	inc_tlb_flush_pending(pte->mm);
 	ret = pte_walk_vmas(&walk, start);
+	xbzrle_race_window();
 	if (walk.flush)
 		xbzrle_flush_tlb_mm(pte->mm);
 	dec_tlb_flush_pending(pte->mm);
@@ -637,6 +643,7 @@ static int pte_harvest_chunk(struct xbzrle_pte *pte, unsigned long start,
 		mmap_write_unlock(pte->mm);
 	else
 		mmap_read_unlock(pte->mm);
+	xbzrle_race_window();
 	for (i = 0; i < walk.nr_frozen; i++)
 		xbzrle_region_frozen(&pte->region, pte->frozen[i].unit,
 				     pte->frozen[i].page);
@@ -735,6 +742,7 @@ static long pte_get(struct xbzrle_region *region, unsigned long unit,
 	}
 	ret = pte_check_range(pte, addr, addr + ((unsigned long)nr <<
 						 PAGE_SHIFT), &bad);
+	xbzrle_race_window();
 	if (ret < 0)
 		ret = pte_end(pte, ret, bad);
 	else if (pte->shared)

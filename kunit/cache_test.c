@@ -159,7 +159,7 @@ static void cache_references_are_given_back(struct kunit *test)
 	}
 	set_pages(test, 10);
 	KUNIT_EXPECT_EQ(test, cache->used, 10U);
-	xbzrle_cache_drop(cache, 0, ULONG_MAX);
+	xbzrle_cache_drop(cache, 0, ARRAY_SIZE(page));
 	KUNIT_EXPECT_EQ(test, cache->used, 0U);
 	for (i = 0; i < ARRAY_SIZE(page); i++) {
 		KUNIT_EXPECT_EQ(test, page_count(page[i]), 1);
@@ -231,12 +231,13 @@ static void reclaim_takes_the_cold(struct kunit *test)
 static void dropping_a_range_leaves_the_rest(struct kunit *test)
 {
 	struct xbzrle_cache *cache = test->priv;
-	unsigned long a = xbzrle_cache_key(1, 0), b = xbzrle_cache_key(2, 0);
+	unsigned long a = xbzrle_cache_reserve(cache, 20);
+	unsigned long b = xbzrle_cache_reserve(cache, 20);
 
 	set_pages(test, 64);
 	sweep(test, a, 20);
 	sweep(test, b, 20);
-	xbzrle_cache_drop(cache, a, b - 1);
+	xbzrle_cache_drop(cache, a, 20);
 	KUNIT_EXPECT_EQ(test, cache->used, 20U);
 	KUNIT_EXPECT_EQ(test, sweep(test, b, 20), 20UL);
 }
@@ -462,7 +463,8 @@ static void first_moment_stays(struct kunit *test)
 static void moments_of_a_region_go_with_it(struct kunit *test)
 {
 	struct xbzrle_cache *cache = test->priv;
-	unsigned long a = xbzrle_cache_key(1, 0), b = xbzrle_cache_key(2, 0);
+	unsigned long a = xbzrle_cache_reserve(cache, 8);
+	unsigned long b = xbzrle_cache_reserve(cache, 8);
 	struct page *page = new_page(test), *got;
 
 	set_pages(test, 8);
@@ -473,7 +475,7 @@ static void moments_of_a_region_go_with_it(struct kunit *test)
 	/* Not with bases. */
 	xbzrle_cache_drop_bases(cache);
 	KUNIT_EXPECT_EQ(test, cache->held, 2U);
-	xbzrle_cache_drop(cache, a, b - 1);
+	xbzrle_cache_drop(cache, a, 8);
 	KUNIT_EXPECT_EQ(test, cache->held, 1U);
 	KUNIT_EXPECT_EQ(test, page_count(page), 1);
 	KUNIT_EXPECT_FALSE(test, xbzrle_cache_release(cache, a + 1, &got));
@@ -484,7 +486,7 @@ static void moments_of_a_region_go_with_it(struct kunit *test)
 static void counts_stay_right(struct kunit *test)
 {
 	struct xbzrle_cache *cache = test->priv;
-	unsigned long step, key;
+	unsigned long regions[25], region, step, key;
 	u32 bases, values;
 	struct xbzrle_base *base;
 	struct rnd_state rnd;
@@ -493,9 +495,12 @@ static void counts_stay_right(struct kunit *test)
 	void *entry;
 
 	prandom_seed_state(&rnd, 20261123);
+	for (step = 0; step < ARRAY_SIZE(regions); step++)
+		regions[step] = xbzrle_cache_reserve(cache, 8);
 	set_pages(test, 50);
 	for (step = 0; step < 20000; step++) {
-		key = prandom_u32_state(&rnd) % 200;
+		region = regions[prandom_u32_state(&rnd) % ARRAY_SIZE(regions)];
+		key = region + prandom_u32_state(&rnd) % 8;
 		base = xbzrle_cache_find(cache, key, &sits_out);
 		page = new_page(test);
 		if (base && key % 5 == 0)
@@ -511,7 +516,7 @@ static void counts_stay_right(struct kunit *test)
 		if (step % 1000 == 0)
 			set_pages(test, prandom_u32_state(&rnd) % 80);
 		if (step % 97 == 0)
-			xbzrle_cache_drop(cache, key, key + 3);
+			xbzrle_cache_drop(cache, region, 8);
 		KUNIT_ASSERT_LE(test, cache->used, cache->capacity);
 	}
 

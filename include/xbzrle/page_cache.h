@@ -43,6 +43,7 @@ struct xbzrle_base {
  * @freq: arrays of counters, by key / XBZRLE_CACHE_FREQ_LEAF; made where a
  *	unit was sent; freed under the session's lock
  * @round: rounds since the counters were last halved; session's lock
+ * @next_key: the first key that was never given to anybody; session's lock
  * @rnd: state of the drawing
  * @evicted: bases dropped to make room or to shrink
  * @reclaimed: bases dropped because the system needed memory
@@ -61,29 +62,19 @@ struct xbzrle_cache {
 	bool dropping;
 	struct xarray freq;
 	u32 round;
+	unsigned long next_key;
 	u64 rnd;
 	u64 evicted;
 	u64 reclaimed;
 	u64 refused;
 };
 
-#define XBZRLE_CACHE_KEY_BITS	44
 #define XBZRLE_CACHE_FREQ_LEAF	4096
-
-/**
- * xbzrle_cache_key() - key of a unit
- * @region: region id, below 2 ^ 20
- * @unit: index in the region, below 2 ^ XBZRLE_CACHE_KEY_BITS
- *
- * Return: the key; those of a region are contiguous.
- */
-static inline unsigned long xbzrle_cache_key(u32 region, unsigned long unit)
-{
-	return (unsigned long)region << XBZRLE_CACHE_KEY_BITS | unit;
-}
 
 void xbzrle_cache_init(struct xbzrle_cache *cache);
 void xbzrle_cache_destroy(struct xbzrle_cache *cache);
+unsigned long xbzrle_cache_reserve(struct xbzrle_cache *cache,
+				   unsigned long nr);
 void xbzrle_cache_resize(struct xbzrle_cache *cache, u64 bytes);
 struct page *xbzrle_cache_take(struct xbzrle_cache *cache);
 unsigned long xbzrle_cache_shrink(struct xbzrle_cache *cache, unsigned long nr);
@@ -104,11 +95,10 @@ int xbzrle_cache_hold(struct xbzrle_cache *cache, unsigned long key,
 bool xbzrle_cache_holds(struct xbzrle_cache *cache, unsigned long key);
 bool xbzrle_cache_release(struct xbzrle_cache *cache, unsigned long key,
 			  struct page **page);
-void xbzrle_cache_release_all(struct xbzrle_cache *cache, unsigned long first,
-			      unsigned long last);
+void xbzrle_cache_release_all(struct xbzrle_cache *cache);
 void xbzrle_cache_drop_base(struct xbzrle_cache *cache, unsigned long key);
 void xbzrle_cache_drop_bases(struct xbzrle_cache *cache);
 void xbzrle_cache_drop(struct xbzrle_cache *cache, unsigned long first,
-		       unsigned long last);
+		       unsigned long nr);
 
 #endif /* _XBZRLE_PAGE_CACHE_H */

@@ -16,7 +16,7 @@
 struct page;
 struct xbzrle_region;
 
-/* Longest region: its units fit a cache key and a record's offset. */
+/* Longest region: its units fit a record's offset. */
 #define XBZRLE_MAX_LENGTH	BIT_ULL(44)
 
 /**
@@ -84,6 +84,7 @@ struct xbzrle_tracker_ops {
  * struct xbzrle_region - one registered range
  * @ops: its tracker
  * @id: names it to its session
+ * @key: that of its first unit in the session's cache
  * @name_len: bytes in @name
  * @nr_units: its length
  * @dirty: units to report at the next harvest; added to in fault and notifier
@@ -110,6 +111,7 @@ struct xbzrle_region {
 	const struct xbzrle_tracker_ops *ops;
 	u32 id;
 	u32 name_len;
+	unsigned long key;
 	unsigned long nr_units;
 	struct xbzrle_dirty_set dirty;
 	struct xbzrle_dirty_set pending;
