@@ -341,11 +341,19 @@ void xbzrle_region_find_full(struct xbzrle_region *region)
 bool xbzrle_region_page_held(struct page *page, int own_refs)
 {
 	struct folio *folio = page_folio(page);
+	int refs, maps, count;
 	bool listed;
-	int refs;
 
 	if (folio_maybe_dma_pinned(folio))
 		return true;
+
+	/*
+	 * Where fork() copies PTEs, or munmap() takes them away, references and
+	 * mappings come and go without the folio's lock. A mapping that is not
+	 * there for both looks would explain somebody's reference.
+	 */
+	maps = folio_mapcount(folio);
+	smp_rmb();
 
 	listed = folio_test_lru(folio);
 	/*
@@ -355,7 +363,8 @@ bool xbzrle_region_page_held(struct page *page, int own_refs)
 	 * and after the references are looked at.
 	 */
 	smp_rmb();
-	refs = folio_ref_count(folio) - own_refs;
+	count = folio_ref_count(folio);
+	refs = count - own_refs;
 	/* Pairs with the order in which reclaim changes flag and count. */
 	smp_rmb();
 	if (!listed && !folio_test_lru(folio))
@@ -364,5 +373,10 @@ bool xbzrle_region_page_held(struct page *page, int own_refs)
 		refs -= folio_nr_pages(folio);
 	if (folio_has_private(folio))
 		refs--;
-	return refs > folio_mapcount(folio);
+	if (refs > maps)
+		return true;
+	if (maps != folio_mapcount(folio))
+		return true;
+	smp_rmb();
+	return count != folio_ref_count(folio);
 }

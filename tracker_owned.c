@@ -370,18 +370,22 @@ static void owned_put_stretch(struct xbzrle_owned *owned, unsigned long first,
 {
 	struct xbzrle_region *region = &owned->region;
 	struct folio *folio, *last = NULL;
+	bool held = false;
 	unsigned long i;
 
 	for_each_set_bit(i, owned->taken, nr) {
 		folio = owned->folio[i];
 		if (!folio)
 			continue;
-		if (last && last != folio) {
-			folio_unlock(last);
-			folio_put(last);
+		if (folio != last) {
+			if (last) {
+				folio_unlock(last);
+				folio_put(last);
+			}
+			last = folio;
+			held = xbzrle_region_page_held(folio_page(folio, 0), 1);
 		}
-		last = folio;
-		if (xbzrle_region_page_held(folio_page(folio, 0), 1)) {
+		if (held) {
 			xbzrle_dirty_add(&region->dirty, first + i);
 			region->nr_held++;
 		}

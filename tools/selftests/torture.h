@@ -266,7 +266,7 @@ struct count {
  * @tids: its writers
  * @stop: everybody ends when not 0
  * @window: how many operations keep memory from being accessed
- * @windows: how many have begun to
+ * @windows: how many have begun to, and ended
  * @faults: in a row that no open window explains
  * @broken: why a process other than the one that compares gave up, or empty
  * @inside: counts of inside_operations

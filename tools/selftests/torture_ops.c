@@ -43,8 +43,10 @@ static void open_window(void)
 	__atomic_add_fetch(&world->window, 1, __ATOMIC_RELEASE);
 }
 
+/* Counted first: who finds no window any more sees that there was one. */
 static void close_window(void)
 {
+	__atomic_add_fetch(&world->windows, 1, __ATOMIC_RELAXED);
 	__atomic_sub_fetch(&world->window, 1, __ATOMIC_RELEASE);
 }
 

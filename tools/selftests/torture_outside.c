@@ -318,10 +318,10 @@ static void *run_machine(void *arg)
 					   __ATOMIC_RELAXED);
 			note(GUEST_CPU, "a pass", r, 0, r->length, false);
 		} else if (ret == -EFAULT &&
-			   (windows != __atomic_load_n(&world->windows,
-						       __ATOMIC_ACQUIRE) ||
-			    __atomic_load_n(&world->window,
-					    __ATOMIC_ACQUIRE))) {
+			   (__atomic_load_n(&world->window,
+					    __ATOMIC_ACQUIRE) ||
+			    windows != __atomic_load_n(&world->windows,
+						       __ATOMIC_ACQUIRE))) {
 			sched_yield();
 		} else if (ret < 0) {
 			give_up("the guest does not run any more: %u",
