@@ -32,6 +32,7 @@ help:
 	@echo 'lint       checkpatch, sparse, coccicheck, clang-tidy and others'
 	@echo 'kunit      the KUnit suites, in a user-mode Linux'
 	@echo 'selftest   the tests that run in a VM with the module'
+	@echo 'fuzz       the codec and the parsers; SECONDS=N TARGET=NAME'
 	@echo 'torture    random tracking test; SECONDS=N SEED=N CONFIG=NAME'
 	@echo 'check-debug  what of that runs in a debug kernel, alone'
 	@echo 'coverage   which lines of the module the tests run'
@@ -97,6 +98,9 @@ selftest:
 torture:
 	@tools/selftests/run-in-vm torture "$(SECONDS)" "$(SEED)" "$(CONFIG)"
 
+fuzz:
+	@tools/fuzz/run $(if $(SECONDS),--seconds '$(SECONDS)') $(TARGET)
+
 check-matrix:
 	@tools/check --matrix
 
@@ -121,5 +125,5 @@ clean:
 
 .PHONY: all help module tools load unload install install-module \
 	install-tools uninstall-tools install-dkms check demo lint kunit \
-	selftest torture check-matrix check-debug coverage check-mutations \
+	selftest torture fuzz check-matrix check-debug coverage check-mutations \
 	check-packages bench clean $(TOOLS:%=tool-%)
