@@ -348,7 +348,8 @@ static void transfers(void)
 }
 
 /* Its manifest and then the files of its rounds. */
-static void chain(const char *name, unsigned int first, unsigned int rounds)
+static void chain(const char *name, unsigned int first, unsigned int rounds,
+		  bool cut)
 {
 	struct build file = {}, files = {}, line = {};
 	char before[33] = "";
@@ -362,6 +363,8 @@ static void chain(const char *name, unsigned int first, unsigned int rounds)
 		build_bytes(&out, line.bytes, line.length);
 		build_bytes(&files, file.bytes, file.length);
 	}
+	/* A line without its end. */
+	out.length -= cut;
 	build_bytes(&out, files.bytes, files.length);
 	save("chain", name);
 	maker_end(&maker);
@@ -381,9 +384,12 @@ int main(int argc, char **argv)
 	streams();
 	frames();
 	transfers();
-	chain("full", 1, 1);
-	chain("delta", 2, 2);
-	chain("three", 3, 3);
+	chain("full", 1, 1, false);
+	chain("delta", 2, 2, false);
+	chain("three", 3, 3, false);
+	/* In its third a page is zero that its fourth has a delta for. */
+	chain("zero-delta", 5, 4, false);
+	chain("cut-line", 1, 2, true);
 	build_free(&out);
 	build_free(&payload);
 	build_free(&stream);
