@@ -181,8 +181,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t room,
 	struct model model = {};
 
 	size = LLVMFuzzerMutate(data, size, room);
-	/* The payloads are as random as they come. */
-	transport_repair(data, size, seed % 32, &model);
+	transport_repair(data, size, seed, &model);
 	model_free(&model);
 	return size;
 }

@@ -191,6 +191,12 @@ static void streams(void)
 	build_zero(&stream, "a", UNIT);
 	build_eos(&stream);
 	save_stream("behind-the-end");
+
+	setup("a", NULL);
+	build_zero(&stream, "a", 0);
+	build_delta(&stream, NULL, 0, "\xff\x1f\2xy", 5);
+	build_eos(&stream);
+	save_stream("past-the-page");
 }
 
 static uint32_t sequence;
@@ -257,6 +263,8 @@ static void end(uint32_t digests)
 
 static void frames(void)
 {
+	int i;
+
 	hello(3);
 	region("heap", 2 * UNIT);
 	text("some bytes");
@@ -277,6 +285,12 @@ static void frames(void)
 	frame(DATA);
 	frame(77);
 	save("frames", "answered");
+
+	sequence = 0;
+	for (i = 0; i < 256; i++)
+		text("n");
+	frame(DROP);
+	save("frames", "long-name");
 }
 
 /* A region of zeros and one with a delta; the first is dropped. */
@@ -339,8 +353,31 @@ static void small_transfer(const char *name, uint64_t features)
 	save("recv", name);
 }
 
+/* Refused: one digest too many. */
+static void wrong_transfer(const char *name, const char *of)
+{
+	static const uint8_t memory[2 * UNIT];
+
+	stream.length = 0;
+	setup("a", "b");
+	build_eos(&stream);
+	hello(2);
+	region("a", UNIT);
+	region("b", 2 * UNIT);
+	data(0, stream.length);
+	round_end(ROUND, 1);
+	text("b");
+	frame(DROP);
+	digest("a", memory, UNIT);
+	digest(of, memory, *of == 'a' ? UNIT : 2 * UNIT);
+	end(2);
+	save("recv", name);
+}
+
 static void transfers(void)
 {
+	wrong_transfer("digest-twice", "a");
+	wrong_transfer("digest-of-dropped", "b");
 	transfer("file", 2);
 	transfer("socket", 3);
 	small_transfer("small-file", 2);
