@@ -232,8 +232,8 @@ static int restore(const struct model *model, const char *chain)
 /* The sum of docs/snapshots.md. */
 static json_t *sum_of(const struct model_region *region)
 {
-	static const uint8_t zeros[MODEL_UNIT];
 	unsigned __int128 sum = 0;
+	static const uint8_t zeros[MODEL_UNIT];
 	XXH128_hash_t hash;
 	char text[33];
 	uint64_t i;

@@ -10,7 +10,7 @@ enum {
 	ZERO		= 0x02,
 	MEM_SIZE	= 0x04,
 	PAGE		= 0x08,
-	EOS		= 0x10,
+	SECTION_END	= 0x10,
 	CONTINUE	= 0x20,
 	XBZRLE		= 0x40,
 };
@@ -237,11 +237,11 @@ static unsigned int may_come(const struct model *model)
 	case MODEL_START:
 		return MEM_SIZE;
 	case MODEL_BLOCKS:
-		return EOS;
+		return SECTION_END;
 	case MODEL_BETWEEN:
-		return MEM_SIZE | EOS | ZERO | PAGE | XBZRLE;
+		return MEM_SIZE | SECTION_END | ZERO | PAGE | XBZRLE;
 	default:
-		return EOS | ZERO | PAGE | XBZRLE;
+		return SECTION_END | ZERO | PAGE | XBZRLE;
 	}
 }
 
@@ -258,7 +258,7 @@ static void take_item(struct model *model, struct fields *fields)
 	flags = header % MODEL_UNIT;
 	kind = flags & ~CONTINUE;
 	if (__builtin_popcount(kind) != 1 || !(kind & may_come(model)) ||
-	    (kind == EOS && header != EOS) ||
+	    (kind == SECTION_END && header != SECTION_END) ||
 	    (flags & CONTINUE && !model->current))
 		return wrong(model, MODEL_MALFORMED, 0);
 	switch (kind) {
@@ -267,7 +267,7 @@ static void take_item(struct model *model, struct fields *fields)
 		model->setup_left = header - flags;
 		model->state = MODEL_BLOCKS;
 		break;
-	case EOS:
+	case SECTION_END:
 		take_eos(model);
 		break;
 	default:

@@ -102,8 +102,8 @@ static bool file_taken(const struct peer *peer, const char *file)
 
 static void name_file(const struct peer *peer, struct announced *announced)
 {
-	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-		"abcdefghijklmnopqrstuvwxyz0123456789+-_";
+	static const char plain[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-_";
 	char name[256];
 	size_t i;
 
