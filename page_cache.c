@@ -2,11 +2,13 @@
 /*
  * Which bases are worth their memory? A round visits its dirty pages in
  * address order, so when they outnumber the cache, recency says nothing: the
- * page used longest ago is the one needed next. What tells is in how many
- * rounds a page was sent of late. A byte per unit counts them and is halved
- * every few rounds, and a page takes the place of another only if it was sent
- * in more of them. A sweep over cold pages then passes by the hot set, and of
- * a cyclic set larger than the cache a fixed part stays.
+ * page used longest ago is the one needed next. What tells is in which of the
+ * latest rounds a page was sent: a bit per round and unit, of which later ones
+ * count for more. A page takes the place of another only if it is worth more. A
+ * sweep over cold pages then passes by the hot set, and of a cyclic set larger
+ * than the cache a fixed part stays. A page that was sent again and again and no
+ * longer is gives way at once, so that a new hot set takes over as soon as it
+ * has come twice.
  *
  * Bases come from two sides: a reader offers what it sent, and page faults
  * offer what is about to change. Both work at the same time, so the cache has a
@@ -23,14 +25,20 @@
 #include <xbzrle/page_cache.h>
 #include "xbzrle_trace.h"
 
-/* Bases drawn at random for one eviction, of which the least used goes. */
+/* Bases looked at for one eviction, of which the one worth least goes. */
 #define VICTIM_CANDIDATES	8
 /* Without memory a base is not kept, and nobody need be killed for it. */
 #define CACHE_GFP	(GFP_KERNEL_ACCOUNT | __GFP_NORETRY | __GFP_NOWARN)
 /* The same under the lock. */
 #define LOCKED_GFP	(GFP_NOWAIT | __GFP_ACCOUNT | __GFP_NOWARN)
-/* Rounds between two halvings of the counters. */
-#define FREQ_ROUNDS		4
+/* The bit of this round in a unit's history, and those of the latest rounds. */
+#define THIS_ROUND		0x8000U
+#define LATEST_4		0xf000U
+#define LATEST_8		0xff00U
+/* A unit is given up when it is missed for so many of its usual intervals, ... */
+#define GIVEN_UP		6
+/* ... or at once if it was sent in so many rounds, one after the other. */
+#define STEADY			4
 /* Overflows in a row until a unit loses its base and sits out. */
 #define OVERFLOWS_TOLERATED	2
 #define OVERFLOWS_MAX		8
@@ -55,15 +63,17 @@ static unsigned int sit_out_wait(void *entry)
 	return xa_to_value(entry) & 0xff;
 }
 
-/* The unit's counter; made if there is none. NULL without memory. */
-static u8 *freq_counter(struct xbzrle_cache *cache, unsigned long key)
+/* When the unit was sent; made if there is none. NULL without memory. */
+static struct xbzrle_use *find_use(struct xbzrle_cache *cache,
+				   unsigned long key)
 {
 	unsigned long index = key / XBZRLE_CACHE_FREQ_LEAF;
-	u8 *leaf = xa_load(&cache->freq, index);
+	struct xbzrle_use *leaf = xa_load(&cache->freq, index);
 
 	lockdep_assert_held(&cache->lock);
 	if (!leaf) {
-		leaf = kzalloc(XBZRLE_CACHE_FREQ_LEAF, LOCKED_GFP);
+		leaf = kcalloc(XBZRLE_CACHE_FREQ_LEAF, sizeof(*leaf),
+			       LOCKED_GFP);
 		if (!leaf)
 			return NULL;
 		if (xa_is_err(xa_store(&cache->freq, index, leaf,
@@ -75,49 +85,69 @@ static u8 *freq_counter(struct xbzrle_cache *cache, unsigned long key)
 	return leaf + key % XBZRLE_CACHE_FREQ_LEAF;
 }
 
-static void freq_halve(struct xbzrle_cache *cache)
+/* The rounds in which it was sent, as seen from this one. */
+static unsigned int history(const struct xbzrle_cache *cache,
+			    const struct xbzrle_use *use)
 {
-	unsigned long index, i;
-	u64 *leaf;
+	u16 age = cache->round - use->last;
 
-	xa_for_each(&cache->freq, index, leaf) {
-		spin_lock(&cache->lock);
-		for (i = 0; i < XBZRLE_CACHE_FREQ_LEAF / sizeof(*leaf); i++)
-			leaf[i] = leaf[i] >> 1 & 0x7f7f7f7f7f7f7f7fULL;
-		spin_unlock(&cache->lock);
-		cond_resched();
-	}
+	return age < BITS_PER_TYPE(use->rounds) ? use->rounds >> age : 0;
 }
 
-/* Counters stay far below 256: one access a round, halved every few. */
-static void freq_count(u8 *freq)
+static void count_use(const struct xbzrle_cache *cache, struct xbzrle_use *use)
 {
-	if (*freq < U8_MAX)
-		++*freq;
+	use->rounds = history(cache, use) | THIS_ROUND;
+	use->last = cache->round;
 }
 
-/* A step of a linear congruential generator; its high bits are the better. */
-static u32 draw(struct xbzrle_cache *cache, u32 below)
+/*
+ * What a base for the unit is worth. Its turn in this round may be still to
+ * come, so that this one cannot be missed.
+ */
+static unsigned int worth(const struct xbzrle_cache *cache,
+			  const struct xbzrle_use *use)
 {
-	cache->rnd = cache->rnd * 6364136223846793005ULL + 1442695040888963407ULL;
-	return (cache->rnd >> 32) * below >> 32;
+	unsigned int rounds = history(cache, use), sent, span, missed;
+
+	/* Never sent: it is about to be, or it is new. */
+	if (!use->rounds)
+		return 1;
+	if (!rounds)
+		return 0;
+	sent = hweight16(rounds);
+	span = fls(rounds) - ffs(rounds) + 1;
+	missed = rounds & THIS_ROUND ? 0 : fls(THIS_ROUND) - 1 - fls(rounds);
+	if (missed * sent >= GIVEN_UP * span)
+		return 0;
+	if (missed && sent == span && sent >= STEADY)
+		return 1;
+	return 1 + sent + 2 * hweight16(rounds & LATEST_8) +
+	       4 * hweight16(rounds & LATEST_4);
 }
 
-/* NULL if there is none but, perhaps, the one that is in use. */
+/*
+ * Looks at a few that are equally far from each other, and the next time at
+ * their neighbours, so that all have their turn. Of two or more at least two are
+ * looked at, so it is NULL only if there is none but, perhaps, the one that is in
+ * use.
+ */
 static struct xbzrle_base *draw_victim(struct xbzrle_cache *cache)
 {
+	u32 stride = DIV_ROUND_UP(cache->used, VICTIM_CANDIDATES), slot;
 	struct xbzrle_base *victim = NULL, *base;
-	int i;
+	unsigned int least = UINT_MAX, value;
 
 	lockdep_assert_held(&cache->lock);
-	for (i = 0; cache->used && i < VICTIM_CANDIDATES; i++) {
-		base = xa_load(&cache->slots, draw(cache, cache->used));
-		if (base != cache->busy &&
-		    (!victim || *base->freq < *victim->freq))
+	if (++cache->hand >= stride)
+		cache->hand = 0;
+	for (slot = cache->hand; least && slot < cache->used; slot += stride) {
+		base = xa_load(&cache->slots, slot);
+		value = worth(cache, base->use);
+		if (base != cache->busy && value < least) {
 			victim = base;
+			least = value;
+		}
 	}
-	if (!victim && cache->used > 1)
-		victim = xa_load(&cache->slots, !cache->busy->slot);
 	return victim;
 }
 
@@ -141,7 +171,7 @@ static struct page *evict(struct xbzrle_cache *cache, struct xbzrle_base *base)
 {
 	struct page *page = base->page;
 
-	trace_xbzrle_evict(base->key, *base->freq);
+	trace_xbzrle_evict(base->key, worth(cache, base->use));
 	xa_erase(&cache->entries, base->key);
 	base_free(cache, base);
 	return page;
@@ -259,17 +289,16 @@ unsigned long xbzrle_cache_shrink(struct xbzrle_cache *cache, unsigned long nr)
 }
 
 /**
- * xbzrle_cache_begin_round() - let old accesses count for less
+ * xbzrle_cache_begin_round() - let what was sent before count for less
  * @cache: the cache
  *
- * Context: may sleep; session's lock.
+ * Context: any but interrupts; session's lock.
  */
 void xbzrle_cache_begin_round(struct xbzrle_cache *cache)
 {
-	if (++cache->round < FREQ_ROUNDS)
-		return;
-	cache->round = 0;
-	freq_halve(cache);
+	spin_lock(&cache->lock);
+	cache->round++;
+	spin_unlock(&cache->lock);
 }
 
 /**
@@ -303,7 +332,7 @@ struct xbzrle_base *xbzrle_cache_find(struct xbzrle_cache *cache,
 		}
 	} else if (entry) {
 		base = entry;
-		freq_count(base->freq);
+		count_use(cache, base->use);
 		cache->busy = base;
 	}
 	spin_unlock(&cache->lock);
@@ -372,26 +401,27 @@ struct page *xbzrle_cache_settle(struct xbzrle_cache *cache,
  */
 void xbzrle_cache_count(struct xbzrle_cache *cache, unsigned long key)
 {
-	u8 *freq;
+	struct xbzrle_use *use;
 
 	spin_lock(&cache->lock);
 	if (cache->capacity) {
-		freq = freq_counter(cache, key);
-		if (freq)
-			freq_count(freq);
+		use = find_use(cache, key);
+		if (use)
+			count_use(cache, use);
 	}
 	spin_unlock(&cache->lock);
 }
 
 /*
- * Whom to evict for a unit that was accessed so often; NULL if its turn has not
- * come.
+ * Whom to evict for a unit; NULL if its turn has not come. Whatever is sent may
+ * have the place of what was given up.
  */
-static struct xbzrle_base *choose_victim(struct xbzrle_cache *cache, u8 freq)
+static struct xbzrle_base *choose_victim(struct xbzrle_cache *cache,
+					 const struct xbzrle_use *use)
 {
 	struct xbzrle_base *victim = draw_victim(cache);
 
-	if (victim && *victim->freq < freq)
+	if (victim && worth(cache, victim->use) < max(worth(cache, use), 1U))
 		return victim;
 	cache->refused++;
 	return NULL;
@@ -413,9 +443,9 @@ bool xbzrle_cache_wants(struct xbzrle_cache *cache, unsigned long key,
 			struct page **spare)
 {
 	struct xbzrle_base *victim;
+	struct xbzrle_use *use;
 	bool wants = false;
 	void *entry;
-	u8 *freq;
 
 	*spare = NULL;
 	spin_lock(&cache->lock);
@@ -427,8 +457,8 @@ bool xbzrle_cache_wants(struct xbzrle_cache *cache, unsigned long key,
 		goto unlock;
 	wants = true;
 	if (cache_full(cache)) {
-		freq = freq_counter(cache, key);
-		victim = freq ? choose_victim(cache, *freq) : NULL;
+		use = find_use(cache, key);
+		victim = use ? choose_victim(cache, use) : NULL;
 		wants = victim;
 		if (victim) {
 			*spare = evict(cache, victim);
@@ -486,8 +516,8 @@ struct page *xbzrle_cache_admit(struct xbzrle_cache *cache, unsigned long key,
 	old = xa_load(&cache->entries, key);
 	if (!cache->capacity || cache->dropping || (old && !xa_is_value(old)))
 		goto unlock;
-	base->freq = freq_counter(cache, key);
-	if (!base->freq)
+	base->use = find_use(cache, key);
+	if (!base->use)
 		goto unlock;
 
 	/*
@@ -495,15 +525,15 @@ struct page *xbzrle_cache_admit(struct xbzrle_cache *cache, unsigned long key,
 	 * may be still to come.
 	 */
 	if (cache_full(cache)) {
-		victim = choose_victim(cache, *base->freq);
+		victim = choose_victim(cache, base->use);
 		if (!victim) {
 			if (sent)
-				freq_count(base->freq);
+				count_use(cache, base->use);
 			goto unlock;
 		}
 	}
 	if (sent)
-		freq_count(base->freq);
+		count_use(cache, base->use);
 	/* The victim's place in the slots is there, if that is the last. */
 	if (base_add(cache, base, old))
 		goto unlock;
@@ -661,7 +691,7 @@ static void drop_freq(struct xbzrle_cache *cache, unsigned long first,
 		      unsigned long last)
 {
 	unsigned long index;
-	u8 *leaf;
+	void *leaf;
 
 	xa_for_each_range(&cache->freq, index, leaf,
 			  first / XBZRLE_CACHE_FREQ_LEAF,

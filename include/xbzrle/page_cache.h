@@ -10,24 +10,34 @@
 struct page;
 
 /**
+ * struct xbzrle_use - in which of the latest rounds a unit was sent
+ * @rounds: a bit for each, the highest for @last
+ * @last: the latest, modulo 2 ^ 16
+ */
+struct xbzrle_use {
+	u16 rounds;
+	u16 last;
+};
+
+/**
  * struct xbzrle_base - what the cache holds for one unit
  * @page: the content last sent; the entry owns one reference
  * @key: where the entry stands in the cache
- * @freq: its unit's counter of accesses
+ * @use: when its unit was sent
  * @slot: its place in the cache's slots
  * @overflows: deltas in a row that overflowed
  */
 struct xbzrle_base {
 	struct page *page;
 	unsigned long key;
-	u8 *freq;
+	struct xbzrle_use *use;
 	u32 slot;
 	u8 overflows;
 };
 
 /**
  * struct xbzrle_cache - bases and moments within a budget
- * @lock: all that follows, but @round; innermost
+ * @lock: all that follows, but @next_key; innermost
  * @entries: key to struct xbzrle_base, or to a value: a unit whose deltas kept
  *	overflowing, with its overflow count and the accesses to sit out
  * @slots: all bases, densely, to draw candidates for eviction from
@@ -40,14 +50,14 @@ struct xbzrle_base {
  *	the bases
  * @busy: the base that a reader encodes against, not to be evicted
  * @dropping: no base is admitted, as counters are being freed
- * @freq: arrays of counters, by key / XBZRLE_CACHE_FREQ_LEAF; made where a
- *	unit was sent; freed under the session's lock
- * @round: rounds since the counters were last halved; session's lock
+ * @freq: arrays of struct xbzrle_use, by key / XBZRLE_CACHE_FREQ_LEAF; made
+ *	where a unit was sent; freed under the session's lock
+ * @round: number of the round
  * @next_key: the first key that was never given to anybody; session's lock
- * @rnd: state of the drawing
+ * @hand: where the next victim is looked for
  * @evicted: bases dropped to make room or to shrink
  * @reclaimed: bases dropped because the system needed memory
- * @refused: bases not admitted because each candidate victim was as hot
+ * @refused: bases not admitted because each candidate victim was worth as much
  */
 struct xbzrle_cache {
 	spinlock_t lock; /* innermost */
@@ -63,13 +73,13 @@ struct xbzrle_cache {
 	struct xarray freq;
 	u32 round;
 	unsigned long next_key;
-	u64 rnd;
+	u32 hand;
 	u64 evicted;
 	u64 reclaimed;
 	u64 refused;
 };
 
-#define XBZRLE_CACHE_FREQ_LEAF	4096
+#define XBZRLE_CACHE_FREQ_LEAF	1024
 
 void xbzrle_cache_init(struct xbzrle_cache *cache);
 void xbzrle_cache_destroy(struct xbzrle_cache *cache);
