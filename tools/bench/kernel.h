@@ -32,6 +32,8 @@ typedef unsigned int gfp_t;
 #define hweight16(word)		((unsigned int)__builtin_popcount((u16)(word)))
 #define DIV_ROUND_UP(n, d) \
 	({ __auto_type _d = (d); ((n) + _d - 1) / _d; })
+#define round_up(n, d) \
+	(DIV_ROUND_UP(n, d) * (d))
 #define cond_resched()		((void)0)
 
 #define GFP_KERNEL		0
