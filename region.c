@@ -353,6 +353,7 @@ bool xbzrle_region_page_held(struct page *page, int own_refs)
 	 * there for both looks would explain somebody's reference.
 	 */
 	maps = folio_mapcount(folio);
+	/* Each look in its turn, here and below. */
 	smp_rmb();
 
 	listed = folio_test_lru(folio);
@@ -377,6 +378,7 @@ bool xbzrle_region_page_held(struct page *page, int own_refs)
 		return true;
 	if (maps != folio_mapcount(folio))
 		return true;
+	/* As above. */
 	smp_rmb();
 	return count != folio_ref_count(folio);
 }
