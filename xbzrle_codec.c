@@ -1,36 +1,42 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /*
- * The scalar XBZRLE codec: no allocation, no locks, no state.
+ * The XBZRLE codec: no allocation, no locks, no state.
  *
- * The encoder turns 64 bytes at a time into one bit per byte, set where base
- * and page differ. Runs begin and end where neighbouring bits differ, so the
- * work is per run and per block, and no branch hangs on a single byte.
+ * Comparing gives one bit per byte. Runs begin and end where neighbouring bits
+ * differ, so the work is per run and per block of 64 bytes, and no branch hangs
+ * on a single byte. What compares here does it with plain words; that with
+ * vectors is in a file per architecture.
  */
 #include <xbzrle/codec.h>
 
 #ifdef __KERNEL__
 #include <linux/bitops.h>
 #include <linux/compiler.h>
+#include <linux/minmax.h>
 #include <linux/string.h>
 #include <asm/byteorder.h>
 #else
 #include <endian.h>
-#include <stdbool.h>
 #include <string.h>
-#include <linux/types.h>
 
 typedef __u8 u8;
+typedef __u32 u32;
 typedef __u64 u64;
 
 #define __force
 #define le64_to_cpu	le64toh
 #define likely(x)	__builtin_expect(!!(x), 1)
+#define noinline	__attribute__((noinline))
+#define unlikely(x)	__builtin_expect(!!(x), 0)
 #define __ffs64(x)	((unsigned int)__builtin_ctzll(x))
+#define min(x, y)	((x) < (y) ? (x) : (y))
 #endif
 
-/* Bytes whose differences fit the bits of one u64. */
-#define BLOCK		64
+#define BLOCK		XBZRLE_DIFF_BLOCK
 #define WORD		sizeof(u64)
+
+/* Literals of up to so many bytes are copied without looking at their number. */
+#define SPAN		(2 * WORD)
 
 /*
  * Most that the runs which begin and end in one block can take: two lengths
@@ -68,6 +74,23 @@ static inline bool block_equal(const u8 *a, const u8 *b)
 		 word_diff(a + 48, b + 48) | word_diff(a + 56, b + 56));
 }
 
+/* Top bits, of which one is set if a byte of the word is equal in both. */
+static inline u64 word_zeros(const u8 *a, const u8 *b)
+{
+	u64 diff = word_diff(a, b);
+
+	return (diff - 0x0101010101010101ull) & ~diff;
+}
+
+static inline bool block_all_new(const u8 *a, const u8 *b)
+{
+	return !((word_zeros(a, b) | word_zeros(a + 8, b + 8) |
+		  word_zeros(a + 16, b + 16) | word_zeros(a + 24, b + 24) |
+		  word_zeros(a + 32, b + 32) | word_zeros(a + 40, b + 40) |
+		  word_zeros(a + 48, b + 48) | word_zeros(a + 56, b + 56)) &
+		 0x8080808080808080ull);
+}
+
 /* One bit per byte of a word, bit 0 for the first; set where they differ. */
 static inline u64 word_mask(const u8 *a, const u8 *b)
 {
@@ -81,16 +104,26 @@ static inline u64 word_mask(const u8 *a, const u8 *b)
 	return diff * gather >> 56;
 }
 
-static inline u64 block_mask(const u8 *a, const u8 *b)
+static inline u64 word_bit(const u8 *a, const u8 *b, unsigned int at)
 {
-	return word_mask(a, b) |
-	       word_mask(a + 8, b + 8) << 8 |
-	       word_mask(a + 16, b + 16) << 16 |
-	       word_mask(a + 24, b + 24) << 24 |
-	       word_mask(a + 32, b + 32) << 32 |
-	       word_mask(a + 40, b + 40) << 40 |
-	       word_mask(a + 48, b + 48) << 48 |
-	       word_mask(a + 56, b + 56) << 56;
+	return (u64)!!word_diff(a + at, b + at) << at;
+}
+
+/* Few words of a block differ as a rule; the others need no mask. */
+static noinline u64 block_mask(const u8 *a, const u8 *b)
+{
+	u64 words = word_bit(a, b, 0) | word_bit(a, b, 8) |
+		    word_bit(a, b, 16) | word_bit(a, b, 24) |
+		    word_bit(a, b, 32) | word_bit(a, b, 40) |
+		    word_bit(a, b, 48) | word_bit(a, b, 56);
+	u64 mask = 0;
+
+	for (; words; words &= words - 1) {
+		unsigned int at = __ffs64(words);
+
+		mask |= word_mask(a + at, b + at) << at;
+	}
+	return mask;
 }
 
 /* The same for the bytes after the last whole block. */
@@ -104,19 +137,69 @@ static u64 tail_mask(const u8 *a, const u8 *b, size_t len)
 	return mask;
 }
 
-static inline void copy(u8 *to, const u8 *from, size_t len)
+static inline void compare(const u8 *base, const u8 *page, size_t len,
+			   struct xbzrle_diff *diff)
 {
-	if (len > 4 * WORD) {
-		memcpy(to, from, len);
-		return;
+	u64 blocks = 0, mask = 0;
+	size_t i;
+
+	for (i = 0; i < len / BLOCK; i++) {
+		const u8 *old = base + i * BLOCK, *new = page + i * BLOCK;
+
+		/* A run that goes on tends to be long. */
+		if (mask >> 63)
+			mask = block_all_new(old, new) ? ~0ull :
+							 block_mask(old, new);
+		else
+			mask = block_equal(old, new) ? 0 : block_mask(old, new);
+		diff->equal[i] = ~mask;
+		blocks |= (u64)!!mask << i;
 	}
-	for (; len >= WORD; len -= WORD, to += WORD, from += WORD)
-		store(to, load(from));
-	while (len--)
-		*to++ = *from++;
+	if (len % BLOCK) {
+		mask = tail_mask(base + i * BLOCK, page + i * BLOCK,
+				 len % BLOCK);
+		diff->equal[i] = ~mask;
+		blocks |= (u64)!!mask << i;
+	}
+	diff->blocks = blocks;
 }
 
-static u8 *put_length(u8 *out, size_t length)
+static void compare_scalar(const void *base, const void *page,
+			   struct xbzrle_diff *diff)
+{
+	compare(base, page, XBZRLE_DIFF_MAX, diff);
+}
+
+const struct xbzrle_codec xbzrle_codec_scalar = {
+	.name = "scalar",
+	.compare = compare_scalar,
+};
+
+/* Exact; what is shorter than two words is two loads that may overlap. */
+static inline void copy(u8 *to, const u8 *from, size_t len)
+{
+	u32 first, last;
+
+	if (len > 2 * WORD) {
+		memcpy(to, from, len);
+	} else if (len >= WORD) {
+		u64 head = load(from);
+		u64 tail = load(from + len - WORD);
+
+		store(to, head);
+		store(to + len - WORD, tail);
+	} else if (len >= sizeof(first)) {
+		memcpy(&first, from, sizeof(first));
+		memcpy(&last, from + len - sizeof(last), sizeof(last));
+		memcpy(to, &first, sizeof(first));
+		memcpy(to + len - sizeof(last), &last, sizeof(last));
+	} else {
+		while (len--)
+			*to++ = *from++;
+	}
+}
+
+static inline u8 *put_length(u8 *out, size_t length)
 {
 	if (length > SHORT_RUN) {
 		*out++ = length | 0x80;
@@ -148,6 +231,276 @@ static u8 *put_runs(u8 *out, const u8 *end, const u8 *equal,
 	return out + nzrun;
 }
 
+static inline unsigned int count_bits(u64 mask)
+{
+	mask -= mask >> 1 & 0x5555555555555555ull;
+	mask = (mask & 0x3333333333333333ull) +
+	       (mask >> 2 & 0x3333333333333333ull);
+	mask = (mask + (mask >> 4)) & 0x0f0f0f0f0f0f0f0full;
+	return mask * 0x0101010101010101ull >> 56;
+}
+
+/*
+ * The least that @blocks of a diff can take: their literals, and a byte for
+ * each place where a run begins or ends.
+ */
+static size_t least(const struct xbzrle_diff *diff, u64 blocks)
+{
+	size_t need = 0;
+	u64 open = 0;
+
+	for (; blocks; blocks &= blocks - 1) {
+		u64 mask = ~diff->equal[__ffs64(blocks)];
+
+		need += count_bits(mask) +
+			count_bits(mask ^ (mask << 1 | open));
+		open = mask >> 63;
+	}
+	return need;
+}
+
+/**
+ * struct encoder - how far the encoder has come
+ * @out: where the delta goes on
+ * @end: behind its room
+ * @equal: where the last zrun began
+ * @start: where the nzrun after it began, if one is open
+ * @open: 1 if one is
+ */
+struct encoder {
+	u8 *out;
+	const u8 *end;
+	const u8 *equal;
+	const u8 *start;
+	u64 open;
+};
+
+/*
+ * The same within a block, where more room than can be needed is left, and as
+ * much to read behind it. What is too much is overwritten by the runs that
+ * follow, or lies behind the delta.
+ */
+static inline u8 *put_inner_runs(u8 *out, const u8 *equal, const u8 *start,
+				 const u8 *stop)
+{
+	size_t zrun = start - equal, nzrun = stop - start;
+	unsigned int two = zrun > SHORT_RUN;
+
+	/* Without a branch: where runs are far apart it is a toss-up. */
+	out[0] = zrun | two << 7;
+	out[1] = zrun >> 7;
+	out += 1 + two;
+	*out++ = nzrun;
+	memcpy(out, start, SPAN);
+	if (unlikely(nzrun > SPAN))
+		memcpy(out + SPAN, start + SPAN, BLOCK - SPAN);
+	return out + nzrun;
+}
+
+/*
+ * Append the runs that end in a diff of the @len bytes at @page, behind which
+ * @more can be read. False if they do not fit.
+ */
+static inline bool put_diff(struct encoder *to, const struct xbzrle_diff *diff,
+			    const u8 *page, size_t len, size_t more)
+{
+	const u8 *equal = to->equal, *start = to->start, *end = to->end, *stop;
+	u64 blocks = diff->blocks, open = to->open;
+	bool weighed = false;
+	u8 *out = to->out;
+	size_t next = 0;
+
+	while (blocks) {
+		size_t i = __ffs64(blocks);
+		const u8 *new = page + i * BLOCK, *before = out;
+		u64 mask = ~diff->equal[i], edges;
+		bool roomy;
+
+		if (open && i != next) {
+			/* It ended with its block. */
+			stop = page + next * BLOCK;
+			out = put_runs(out, end, equal, start, stop);
+			if (!out)
+				return false;
+			equal = stop;
+			open = 0;
+		}
+		edges = mask ^ (mask << 1 | open);
+		next = i + 1;
+		if (!edges) {
+			/* Nor does it end here. */
+			while (next < len / BLOCK && !diff->equal[next])
+				next++;
+			blocks &= ~0ull << (next - 1);
+			blocks &= blocks - 1;
+			continue;
+		}
+		blocks &= blocks - 1;
+
+		if (open) {
+			stop = new + __ffs64(edges);
+			out = put_runs(out, end, equal, start, stop);
+			if (!out)
+				return false;
+			equal = stop;
+			edges &= edges - 1;
+		}
+		open = mask >> 63;
+
+		roomy = next * BLOCK + BLOCK <= len + more &&
+			(size_t)(end - out) >= BLOCK_DELTA_MAX + BLOCK;
+		while (edges) {
+			start = new + __ffs64(edges);
+			edges &= edges - 1;
+			if (!edges)
+				break;
+			stop = new + __ffs64(edges);
+			edges &= edges - 1;
+			if (likely(roomy)) {
+				out = put_inner_runs(out, equal, start, stop);
+			} else {
+				out = put_runs(out, end, equal, start, stop);
+				if (!out)
+					return false;
+			}
+			equal = stop;
+		}
+
+		/* A delta that grows faster than the page may be hopeless. */
+		if (unlikely(out - before > BLOCK) && !weighed) {
+			if (least(diff, blocks) > (size_t)(end - out))
+				return false;
+			weighed = true;
+		}
+	}
+	if (open && next * BLOCK < len) {
+		stop = page + next * BLOCK;
+		out = put_runs(out, end, equal, start, stop);
+		if (!out)
+			return false;
+		equal = stop;
+		open = 0;
+	}
+	to->out = out;
+	to->equal = equal;
+	to->start = start;
+	to->open = open;
+	return true;
+}
+
+/* Returns the length of the delta, whose last run ends at @stop. */
+static inline ssize_t finish(struct encoder *to, const u8 *dst,
+			     const u8 *stop)
+{
+	if (to->open) {
+		to->out = put_runs(to->out, to->end, to->equal, to->start,
+				   stop);
+		if (!to->out)
+			return -ENOSPC;
+	}
+	return to->out - dst;
+}
+
+/**
+ * xbzrle_encode_diff() - encode a page whose differences are known
+ * @diff: the differences of XBZRLE_DIFF_MAX bytes from a base
+ * @page: content, the same that was compared
+ * @dst: where the delta goes; must not overlap @page or @diff
+ * @dst_len: bytes that may be written at @dst
+ *
+ * As xbzrle_encode() for the rest.
+ *
+ * Context: Any. Does not sleep.
+ * Return: As xbzrle_encode().
+ */
+ssize_t xbzrle_encode_diff(const struct xbzrle_diff *diff, const void *page,
+			   void *dst, size_t dst_len)
+{
+	struct encoder to = {
+		.out = dst,
+		.equal = page,
+		.start = page,
+	};
+	const u8 *new = page;
+
+	to.end = to.out + dst_len;
+	if (!put_diff(&to, diff, new, XBZRLE_DIFF_MAX, 0))
+		return -ENOSPC;
+	return finish(&to, dst, new + XBZRLE_DIFF_MAX);
+}
+
+/**
+ * xbzrle_encode_by() - xbzrle_encode() with a certain codec
+ * @codec: the codec, usable here
+ * @base: as there
+ * @page: as there
+ * @len: as there
+ * @dst: as there
+ * @dst_len: as there
+ *
+ * What is left of @len after pieces of XBZRLE_DIFF_MAX is compared by words.
+ *
+ * Context: Any, but see the @compare of @codec. Does not sleep.
+ * Return: As xbzrle_encode(), the same for every codec.
+ */
+ssize_t xbzrle_encode_by(const struct xbzrle_codec *codec, const void *base,
+			 const void *page, size_t len, void *dst,
+			 size_t dst_len)
+{
+	struct encoder to = {
+		.out = dst,
+		.equal = page,
+		.start = page,
+	};
+	const u8 *old = base, *new = page;
+	struct xbzrle_diff diff;
+	size_t left, part;
+
+	if (!base || !page || !dst || !len || len > XBZRLE_CODEC_MAX)
+		return -EINVAL;
+	to.end = to.out + dst_len;
+
+	for (left = len; left; left -= part, old += part, new += part) {
+		part = XBZRLE_DIFF_MAX;
+		if (left >= part) {
+			codec->compare(old, new, &diff);
+		} else {
+			part = left;
+			compare(old, new, part, &diff);
+		}
+		if (!put_diff(&to, &diff, new, part, left - part))
+			return -ENOSPC;
+	}
+	return finish(&to, dst, new);
+}
+
+const struct xbzrle_codec *const xbzrle_codecs[] = {
+#if defined(__x86_64__) && !defined(CONFIG_UML)
+	&xbzrle_codec_avx512bw,
+	&xbzrle_codec_avx2,
+	&xbzrle_codec_sse2,
+#elif defined(__aarch64__)
+	&xbzrle_codec_neon,
+#endif
+	&xbzrle_codec_scalar,
+	NULL
+};
+
+/**
+ * xbzrle_codec_best() - the first codec that this machine can execute
+ *
+ * Context: Any.
+ * Return: The codec; there always is one.
+ */
+const struct xbzrle_codec *xbzrle_codec_best(void)
+{
+	const struct xbzrle_codec *const *codec = xbzrle_codecs;
+
+	while ((*codec)->usable && !(*codec)->usable())
+		codec++;
+	return *codec;
+}
+
 /**
  * xbzrle_encode() - describe a page as its difference from a base
  * @base: content the receiver holds
@@ -161,6 +514,8 @@ static u8 *put_runs(u8 *out, const u8 *end, const u8 *equal,
  * passes a @dst_len below @len. All of @dst may have been written on return,
  * whatever is returned. Neither input may change meanwhile.
  *
+ * Userspace gets the best codec, the kernel the one that needs no FPU.
+ *
  * Context: Any. Does not sleep.
  * Return: Length of the delta, 0 if @base and @page are equal, -ENOSPC if the
  * delta is longer than @dst_len, -EINVAL if an argument is NULL or @len is out
@@ -169,84 +524,20 @@ static u8 *put_runs(u8 *out, const u8 *end, const u8 *equal,
 ssize_t xbzrle_encode(const void *base, const void *page, size_t len,
 		      void *dst, size_t dst_len)
 {
-	/* Where the last zrun began, and the nzrun after it if one is open. */
-	const u8 *equal = page, *start = page;
-	const u8 *end;
-	u8 *out = dst;
-	u64 open = 0;
-	size_t pos;
+#ifdef __KERNEL__
+	const struct xbzrle_codec *codec = &xbzrle_codec_scalar;
+#else
+	/* Threads that come here at once find the same. */
+	static const struct xbzrle_codec *best;
+	const struct xbzrle_codec *codec = __atomic_load_n(&best,
+							   __ATOMIC_RELAXED);
 
-	if (!base || !page || !dst || !len || len > XBZRLE_CODEC_MAX)
-		return -EINVAL;
-	end = out + dst_len;
-
-	for (pos = 0; pos < len; pos += BLOCK) {
-		const u8 *old = (const u8 *)base + pos;
-		const u8 *new = (const u8 *)page + pos;
-		u64 mask, before, starts, stops;
-		size_t word_runs;
-
-		if (len - pos < BLOCK)
-			mask = tail_mask(old, new, len - pos);
-		else if (!open && block_equal(old, new))
-			continue;
-		else
-			mask = block_mask(old, new);
-
-		before = mask << 1 | open;
-		starts = mask & ~before;
-		stops = ~mask & before;
-
-		if (open && stops) {
-			const u8 *stop = new + __ffs64(stops);
-
-			out = put_runs(out, end, equal, start, stop);
-			if (!out)
-				return -ENOSPC;
-			equal = stop;
-			stops &= stops - 1;
-		}
-		open = mask >> 63;
-
-		/*
-		 * Literals of up to a word are copied as one word where neither
-		 * buffer can end within it. What is too much is overwritten by
-		 * the runs that follow, or lies behind the delta.
-		 */
-		word_runs = 0;
-		if (len - pos >= BLOCK + WORD &&
-		    (size_t)(end - out) >= BLOCK_DELTA_MAX + WORD)
-			word_runs = WORD;
-
-		for (; stops; stops &= stops - 1, starts &= starts - 1) {
-			size_t first = __ffs64(starts), last = __ffs64(stops);
-			size_t zrun, nzrun = last - first;
-
-			start = new + first;
-			zrun = start - equal;
-			if (likely(nzrun <= word_runs && zrun <= SHORT_RUN)) {
-				out[0] = zrun;
-				out[1] = nzrun;
-				store(out + 2, load(start));
-				out += 2 + nzrun;
-			} else {
-				out = put_runs(out, end, equal, start,
-					       new + last);
-				if (!out)
-					return -ENOSPC;
-			}
-			equal = new + last;
-		}
-		if (starts)
-			start = new + __ffs64(starts);
+	if (unlikely(!codec)) {
+		codec = xbzrle_codec_best();
+		__atomic_store_n(&best, codec, __ATOMIC_RELAXED);
 	}
-
-	if (open) {
-		out = put_runs(out, end, equal, start, (const u8 *)page + len);
-		if (!out)
-			return -ENOSPC;
-	}
-	return out - (u8 *)dst;
+#endif
+	return xbzrle_encode_by(codec, base, page, len, dst, dst_len);
 }
 
 /* A length at @in; NULL if it is malformed or nothing can follow it. */

@@ -175,16 +175,37 @@ static ssize_t reference_decode(const uint8_t *delta, size_t delta_len,
 	return covered;
 }
 
-/* Encode into exactly @room guarded bytes; the delta stays in delta_memory. */
+static bool usable(const struct xbzrle_codec *codec)
+{
+	return !codec->usable || codec->usable();
+}
+
+/*
+ * Encode into exactly @room guarded bytes, with every codec that this machine
+ * has; they must agree. The delta stays in delta_memory.
+ */
 static ssize_t encode(const uint8_t *base, const uint8_t *page, size_t len,
 		      size_t room)
 {
+	static uint8_t first[DELTA_MAX];
 	uint8_t *dst = place(&delta_memory, room, true);
-	ssize_t ret;
+	ssize_t ret = xbzrle_encode(base, page, len, dst, room), again;
+	size_t i;
 
-	dst[-1] = FILL;
-	ret = xbzrle_encode(base, page, len, dst, room);
-	assert_int_equal(dst[-1], FILL);
+	if (ret > 0)
+		memcpy(first, dst, ret);
+	for (i = 0; xbzrle_codecs[i]; i++) {
+		if (!usable(xbzrle_codecs[i]))
+			continue;
+		dst[-1] = FILL;
+		if (ret > 0)
+			memset(dst, ~first[0], ret);
+		again = xbzrle_encode_by(xbzrle_codecs[i], base, page, len, dst,
+					 room);
+		if (again != ret || (ret > 0 && memcmp(first, dst, ret)))
+			fail_msg("%s differs", xbzrle_codecs[i]->name);
+		assert_int_equal(dst[-1], FILL);
+	}
 	return ret;
 }
 
@@ -321,11 +342,33 @@ static void test_encode_every_length(void **state)
 		}
 }
 
+/* Pieces that are compared at a time, and what is left. */
+static void test_encode_long(void **state)
+{
+	size_t len;
+
+	(void)state;
+	for (len = UNIT; len <= XBZRLE_CODEC_MAX; len += 37) {
+		uint8_t *base = place(&base_memory, len, true);
+		uint8_t *page = place(&page_memory, len, true);
+
+		random_fill(base, len);
+		memcpy(page, base, len);
+		/* A run across the border of two pieces, and all else. */
+		random_change(page, len, 1 + random_below(300),
+			      1 + random_below(100));
+		memset(page + UNIT - 70, base[UNIT - 70] ^ 0x55, 70);
+		if (len % 2)
+			page[UNIT - 1] = base[UNIT - 1];
+		check_pair(base, page, len);
+	}
+}
+
 /* All of 2 to the 16th ways in which neighbouring bytes can change. */
 static void test_encode_every_pattern(void **state)
 {
-	static const size_t offsets[] = { 0, 1, 55, 56, 57, 120 };
-	static const size_t len = 140;
+	static const size_t offsets[] = { 0, 55, 120, 4033, UNIT - 16 };
+	static const size_t len = UNIT;
 	uint8_t *base = place(&base_memory, len, true);
 	uint8_t *page = place(&page_memory, len, true);
 	unsigned int pattern, bit;
@@ -593,6 +636,7 @@ int main(void)
 		cmocka_unit_test(test_encode_vectors),
 		cmocka_unit_test(test_encode_length_bytes),
 		cmocka_unit_test(test_encode_every_length),
+		cmocka_unit_test(test_encode_long),
 		cmocka_unit_test(test_encode_every_pattern),
 		cmocka_unit_test(test_encode_every_room),
 		cmocka_unit_test(test_encode_equal_needs_no_room),
@@ -606,11 +650,17 @@ int main(void)
 		cmocka_unit_test(test_random_pairs),
 	};
 
+	size_t i;
+
 	base_memory = guarded_map(XBZRLE_CODEC_MAX);
 	page_memory = guarded_map(XBZRLE_CODEC_MAX);
 	delta_memory = guarded_map(DELTA_MAX + 256);
 	random_state = SEED;
-	printf("# seed 0x%llx\n", (unsigned long long)SEED);
+	printf("# seed 0x%llx, codecs:", (unsigned long long)SEED);
+	for (i = 0; xbzrle_codecs[i]; i++)
+		if (usable(xbzrle_codecs[i]))
+			printf(" %s", xbzrle_codecs[i]->name);
+	puts("");
 
 	return cmocka_run_group_tests_name("codec", tests, NULL, NULL);
 }
