@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /*
- * Measures the codec on pages that change in different ways, against memcmp()
- * and a naive byte loop.
+ * Measures the codec on pages that change in different ways, in each way of
+ * comparing that this machine has, against plain encoders and decoders, memcmp()
+ * and a loop that does no more than read both pages.
  *
  * Every kind is measured on many pages, so that branches cannot be learnt by
- * heart. The functions take turns, so that whatever disturbs the machine
+ * heart. As many as fit the second level of cache, if not told otherwise: with
+ * --pages=65536, 512 MiB are read, which come from memory. The functions take turns, so that whatever disturbs the machine
  * disturbs all of them, and the median over all turns counts. Instructions are
  * counted by another program, which runs this one with --kind and --function.
  */
@@ -23,16 +25,23 @@
 #include "kinds.h"
 #include "naive.h"
 
+/* Pages of a kind, unless told otherwise. */
 #define NR_PAGES	32
 #define SEED		20240229
 /* A delta that is not smaller than its page is of no use. */
 #define DELTA_MAX	(PAGE_BYTES - 1)
 
 enum function {
-	ENCODE,
+	AVX512BW,
+	AVX2,
+	SSE2,
+	NEON,
+	SCALAR,
 	NAIVE,
 	MEMCMP,
+	READ,
 	DECODE,
+	NAIVE_DECODE,
 	NR_FUNCTIONS
 };
 
@@ -55,6 +64,7 @@ struct result {
 struct options {
 	bool json;
 	unsigned int turns;
+	size_t pages;
 	const char *instructions;
 	const struct kind *kind;
 	int function;
@@ -73,16 +83,19 @@ static void make_page(struct page *page, const struct kind *kind,
 	kind->change(page->page, random);
 }
 
+/* How many there are of what is measured now. */
+static size_t nr_pages;
+
 static struct page *make_pages(const struct kind *kind)
 {
 	struct page *pages;
 	uint64_t random = SEED;
 	size_t i;
 
-	pages = calloc(NR_PAGES, sizeof(*pages));
+	pages = calloc(nr_pages, sizeof(*pages));
 	if (!pages)
 		return NULL;
-	for (i = 0; i < NR_PAGES; i++)
+	for (i = 0; i < nr_pages; i++)
 		make_page(&pages[i], kind, &random);
 	return pages;
 }
@@ -92,23 +105,46 @@ static void make_deltas(struct page *pages)
 {
 	struct page *page;
 
-	for (page = pages; page < pages + NR_PAGES; page++)
+	for (page = pages; page < pages + nr_pages; page++)
 		page->delta_len = xbzrle_encode(page->base, page->page,
 						PAGE_BYTES, page->delta,
 						DELTA_MAX);
 }
 
-/* Pages that went whole or did not change have no delta. */
-static bool applies(const struct page *pages, int function)
-{
-	return function != DECODE || pages[0].delta_len > 0;
-}
 
 static uint8_t delta[DELTA_MAX];
 
-static void call_encode(struct page *page)
+static void call_codec(const struct xbzrle_codec *codec, struct page *page)
 {
-	xbzrle_encode(page->base, page->page, PAGE_BYTES, delta, sizeof(delta));
+	xbzrle_encode_by(codec, page->base, page->page, PAGE_BYTES, delta,
+			 sizeof(delta));
+}
+
+#if defined(__x86_64__)
+static void call_avx512bw(struct page *page)
+{
+	call_codec(&xbzrle_codec_avx512bw, page);
+}
+
+static void call_avx2(struct page *page)
+{
+	call_codec(&xbzrle_codec_avx2, page);
+}
+
+static void call_sse2(struct page *page)
+{
+	call_codec(&xbzrle_codec_sse2, page);
+}
+#elif defined(__aarch64__)
+static void call_neon(struct page *page)
+{
+	call_codec(&xbzrle_codec_neon, page);
+}
+#endif
+
+static void call_scalar(struct page *page)
+{
+	call_codec(&xbzrle_codec_scalar, page);
 }
 
 static void call_naive(struct page *page)
@@ -125,6 +161,33 @@ static void call_memcmp(struct page *page)
 	__asm__ volatile("" : : "r" (order));
 }
 
+/* What reading both costs. */
+#if defined(__x86_64__) && defined(__gnu_linux__) && !defined(__clang__)
+__attribute__((target_clones("avx2", "default")))
+#endif
+static void call_read(struct page *page)
+{
+	typedef uint64_t vector __attribute__((vector_size(32), aligned(8),
+					       may_alias));
+	const vector *base = (void *)page->base, *same = (void *)page->same;
+	vector a = {}, b = {}, c = {}, d = {};
+	size_t i;
+
+	for (i = 0; i < PAGE_BYTES / sizeof(vector); i += 4) {
+		a |= base[i] ^ same[i];
+		b |= base[i + 1] ^ same[i + 1];
+		c |= base[i + 2] ^ same[i + 2];
+		d |= base[i + 3] ^ same[i + 3];
+	}
+	a |= b | c | d;
+	__asm__ volatile("" : : "r" (a[0] | a[1]));
+}
+
+static void call_naive_decode(struct page *page)
+{
+	naive_decode(page->delta, page->delta_len, page->target, PAGE_BYTES);
+}
+
 static void call_decode(struct page *page)
 {
 	xbzrle_decode(page->delta, page->delta_len, page->target, PAGE_BYTES);
@@ -134,17 +197,48 @@ static const struct {
 	const char *name;
 	void (*call)(struct page *page);
 } functions[NR_FUNCTIONS] = {
-	[ENCODE] = { "encode", call_encode },
+#if defined(__x86_64__)
+	[AVX512BW] = { "avx512bw", call_avx512bw },
+	[AVX2] = { "avx2", call_avx2 },
+	[SSE2] = { "sse2", call_sse2 },
+#elif defined(__aarch64__)
+	[NEON] = { "neon", call_neon },
+#endif
+	[SCALAR] = { "scalar", call_scalar },
 	[NAIVE] = { "naive", call_naive },
 	[MEMCMP] = { "memcmp", call_memcmp },
+	[READ] = { "read", call_read },
 	[DECODE] = { "decode", call_decode },
+	[NAIVE_DECODE] = { "ndecode", call_naive_decode },
 };
+
+/* Those of other machines stay away. */
+static bool usable(int function)
+{
+	const struct xbzrle_codec *codec;
+	size_t i;
+
+	if (!functions[function].name)
+		return false;
+	for (i = 0; (codec = xbzrle_codecs[i]); i++)
+		if (!strcmp(codec->name, functions[function].name))
+			return !codec->usable || codec->usable();
+	return true;
+}
+
+/* Pages that went whole or did not change have no delta. */
+static bool applies(const struct page *pages, int function)
+{
+	return usable(function) &&
+	       ((function != DECODE && function != NAIVE_DECODE) ||
+		pages[0].delta_len > 0);
+}
 
 static void call_all(struct page *pages, int function)
 {
 	size_t i;
 
-	for (i = 0; i < NR_PAGES; i++)
+	for (i = 0; i < nr_pages; i++)
 		functions[function].call(&pages[i]);
 }
 
@@ -156,7 +250,7 @@ static double ns_per_page(struct page *pages, int function)
 	call_all(pages, function);
 	clock_gettime(CLOCK_MONOTONIC, &to);
 	return ((to.tv_sec - from.tv_sec) * 1e9 + to.tv_nsec - from.tv_nsec) /
-	       NR_PAGES;
+	       nr_pages;
 }
 
 static int compare_doubles(const void *a, const void *b)
@@ -177,12 +271,12 @@ static double mean_delta(const struct page *pages)
 	double sum = 0;
 	size_t i;
 
-	for (i = 0; i < NR_PAGES; i++) {
+	for (i = 0; i < nr_pages; i++) {
 		if (pages[i].delta_len < 0)
 			return -1;
 		sum += pages[i].delta_len;
 	}
-	return sum / NR_PAGES;
+	return sum / nr_pages;
 }
 
 /* Returns 0, or -1 without memory. */
@@ -227,7 +321,7 @@ static int find_function(const char *name)
 	int f;
 
 	for (f = 0; f < NR_FUNCTIONS; f++)
-		if (!strcmp(functions[f].name, name))
+		if (functions[f].name && !strcmp(functions[f].name, name))
 			return f;
 	return -1;
 }
@@ -252,7 +346,7 @@ static int read_instructions(const char *path, struct result *results)
 		f = find_function(function_name);
 		if (!kind || f < 0)
 			break;
-		results[kind - kinds].instructions[f] = instructions / NR_PAGES;
+		results[kind - kinds].instructions[f] = instructions / nr_pages;
 	}
 	fclose(file);
 	if (fields != EOF) {
@@ -270,46 +364,60 @@ static void print_cell(int width, int digits, double value)
 		printf(" %*.*f", width, digits, value);
 }
 
-static double ratio(const double *values, int function)
+/* What takes twice as long as the codec is 2. */
+static double ratio(const double *values, int function, int to)
 {
-	if (values[ENCODE] < 0 || values[function] <= 0)
+	if (values[function] <= 0 || values[to] <= 0)
 		return -1;
-	return values[ENCODE] / values[function];
+	return values[to] / values[function];
 }
 
-static void print_table(const struct result *results)
+static double get_ns(const struct result *result, int f)
+{
+	return result->ns[f];
+}
+
+/* Against the plain encoder, or the plain decoder. */
+static double get_ratio(const struct result *result, int f)
+{
+	return ratio(result->ns, f,
+		     f == DECODE || f == NAIVE_DECODE ? NAIVE_DECODE : NAIVE);
+}
+
+static double get_instructions(const struct result *result, int f)
+{
+	return result->instructions[f];
+}
+
+static void print_part(const char *title, const struct result *results,
+		       int digits,
+		       double (*get)(const struct result *result, int f))
 {
 	size_t i;
 	int f;
 
-	puts("Per page of 4096 bytes. Ratios are of nanoseconds.");
-	puts("A delta of - is a page that goes whole.");
-	puts("");
-	printf("%-18s %7s %32s %17s %32s\n", "", "",
-	       "--------- nanoseconds ----------", "---- encode/ ----",
-	       "--------- instructions ---------");
-	printf("%-18s %7s", "page", "delta");
+	printf("\n%-18s %7s", title, "delta");
 	for (f = 0; f < NR_FUNCTIONS; f++)
-		printf(" %7s", functions[f].name);
-	printf("  %8s %7s ", "memcmp", "naive");
-	for (f = 0; f < NR_FUNCTIONS; f++)
-		printf(" %7s", functions[f].name);
+		if (usable(f))
+			printf(" %8s", functions[f].name);
 	puts("");
-
 	for (i = 0; i < NR_KINDS; i++) {
-		const struct result *result = &results[i];
-
 		printf("%-18s", kinds[i].name);
-		print_cell(7, 0, result->delta_bytes);
+		print_cell(7, 0, results[i].delta_bytes);
 		for (f = 0; f < NR_FUNCTIONS; f++)
-			print_cell(7, 0, result->ns[f]);
-		print_cell(9, 2, ratio(result->ns, MEMCMP));
-		print_cell(7, 2, ratio(result->ns, NAIVE));
-		printf(" ");
-		for (f = 0; f < NR_FUNCTIONS; f++)
-			print_cell(7, 0, result->instructions[f]);
+			if (usable(f))
+				print_cell(8, digits, get(&results[i], f));
 		puts("");
 	}
+}
+
+static void print_table(const struct result *results)
+{
+	printf("Per page of 4096 bytes, %zu pages of each kind.\n", nr_pages);
+	puts("A delta of - is a page that goes whole.");
+	print_part("nanoseconds", results, 0, get_ns);
+	print_part("times naive", results, 2, get_ratio);
+	print_part("instructions", results, 0, get_instructions);
 }
 
 static json_t *json_number(double value)
@@ -323,21 +431,29 @@ static json_t *json_functions(const double *values)
 	int f;
 
 	for (f = 0; f < NR_FUNCTIONS; f++)
-		json_object_set_new(object, functions[f].name,
-				    json_number(values[f]));
+		if (usable(f))
+			json_object_set_new(object, functions[f].name,
+					    json_number(values[f]));
 	return object;
 }
 
 static json_t *json_result(const char *kind, const struct result *result)
 {
-	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}",
+	double naive[NR_FUNCTIONS], compared[NR_FUNCTIONS], floor[NR_FUNCTIONS];
+	int f;
+
+	for (f = 0; f < NR_FUNCTIONS; f++) {
+		naive[f] = get_ratio(result, f);
+		compared[f] = ratio(result->ns, f, MEMCMP);
+		floor[f] = ratio(result->ns, f, READ);
+	}
+	return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}",
 			 "kind", kind,
 			 "delta_bytes", json_number(result->delta_bytes),
 			 "ns", json_functions(result->ns),
-			 "encode_to_memcmp",
-			 json_number(ratio(result->ns, MEMCMP)),
-			 "encode_to_naive",
-			 json_number(ratio(result->ns, NAIVE)),
+			 "naive_to", json_functions(naive),
+			 "memcmp_to", json_functions(compared),
+			 "read_to", json_functions(floor),
 			 "instructions", json_functions(result->instructions));
 }
 
@@ -351,8 +467,8 @@ static int print_json(const struct result *results)
 	for (i = 0; i < NR_KINDS; i++)
 		json_array_append_new(pages,
 				      json_result(kinds[i].name, &results[i]));
-	root = json_pack("{s:i, s:o}", "page_bytes", PAGE_BYTES,
-			 "pages", pages);
+	root = json_pack("{s:i, s:I, s:o}", "page_bytes", PAGE_BYTES,
+			 "nr_pages", (json_int_t)nr_pages, "pages", pages);
 	ret = json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
 	json_decref(root);
 	puts("");
@@ -377,13 +493,15 @@ enum {
 static const struct argp_option argp_options[] = {
 	{ "json", 'j', NULL, 0, "print JSON instead of a table", 0 },
 	{ "turns", 't', "N", 0, "turns to take the median of (default 201)", 0 },
+	{ "pages", 'p', "N", 0, "pages of each kind (default 32)", 0 },
 	{ "instructions", OPT_INSTRUCTIONS, "FILE", 0,
 	  "add counted instructions from lines of \"kind function count\"", 0 },
 	{ "list", OPT_LIST, NULL, 0, "print the kinds of pages", 0 },
 	{ "kind", OPT_KIND, "KIND", 0,
 	  "measure nothing, only call --function on pages of this kind", 0 },
 	{ "function", OPT_FUNCTION, "NAME", 0,
-	  "encode, naive, memcmp or decode", 0 },
+	  "avx512bw, avx2, sse2, neon, scalar, naive, memcmp, read, decode or ndecode",
+	  0 },
 	{ 0 }
 };
 
@@ -402,6 +520,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		if (*end || !turns || turns > 1000000)
 			argp_error(state, "bad number of turns: %s", arg);
 		options->turns = turns;
+		return 0;
+	case 'p':
+		turns = strtoul(arg, &end, 10);
+		if (*end || !turns || turns > 1000000)
+			argp_error(state, "bad number of pages: %s", arg);
+		options->pages = turns;
 		return 0;
 	case OPT_INSTRUCTIONS:
 		options->instructions = arg;
@@ -441,7 +565,7 @@ static int call_only(const struct options *options)
 
 	if (!pages)
 		return -1;
-	if (options->function == DECODE)
+	if (options->function == DECODE || options->function == NAIVE_DECODE)
 		make_deltas(pages);
 	if (applies(pages, options->function))
 		call_all(pages, options->function);
@@ -470,11 +594,14 @@ static int measure_all(const struct options *options)
 
 int main(int argc, char **argv)
 {
-	struct options options = { .turns = 201, .function = -1 };
+	struct options options = {
+		.turns = 201, .pages = NR_PAGES, .function = -1
+	};
 	int ret;
 
 	if (argp_parse(&argp, argc, argv, 0, NULL, &options))
 		return EXIT_FAILURE;
+	nr_pages = options.pages;
 	ret = options.kind ? call_only(&options) : measure_all(&options);
 	return ret ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -33,15 +33,16 @@ trap 'exit 1' INT TERM
 symbol()
 {
 	case $1 in
-	encode)	echo xbzrle_encode ;;
-	decode)	echo xbzrle_decode ;;
-	naive)	echo naive_encode ;;
-	memcmp)	echo call_memcmp ;;
+	decode)		echo xbzrle_decode ;;
+	naive)		echo naive_encode ;;
+	ndecode)	echo naive_decode ;;
+	memcmp|read)	echo "call_$1" ;;
+	*)		echo xbzrle_encode_by ;;
 	esac
 }
 
 # Instructions of all calls of function $2 on pages of kind $1; 0 where the
-# function does not apply to the kind.
+# function does not apply to the kind, or valgrind lacks its instructions.
 count()
 {
 	valgrind --tool=callgrind --toggle-collect="$(symbol "$2")" \
@@ -55,7 +56,8 @@ count()
 
 "$bench" --list >"$work/kinds"
 while read -r kind; do
-	for function in encode naive memcmp decode; do
+	for function in avx512bw avx2 sse2 neon scalar naive memcmp read \
+			decode ndecode; do
 		instructions=$(count "$kind" "$function")
 		if [ "$instructions" -gt 0 ]; then
 			echo "$kind $function $instructions"

@@ -6,5 +6,7 @@
 
 ssize_t naive_encode(const void *base, const void *page, size_t len,
 		     void *dst, size_t dst_len);
+ssize_t naive_decode(const void *delta, size_t delta_len, void *page,
+		     size_t len);
 
 #endif /* BENCH_NAIVE_H */
