@@ -12,6 +12,7 @@
 #include <uapi/linux/xbzrle.h>
 #include <xbzrle/reclaim.h>
 #include <xbzrle/session.h>
+#include <xbzrle/simd.h>
 #include <xbzrle/tracker_owned.h>
 #include <xbzrle/tracker_pte.h>
 
@@ -169,6 +170,7 @@ static int __init xbzrle_init(void)
 {
 	int ret;
 
+	xbzrle_simd_init();
 	ret = xbzrle_owned_init();
 	if (ret)
 		return ret;

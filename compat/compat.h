@@ -276,4 +276,32 @@ static inline void xbzrle_put_pte_back(struct mm_struct *mm,
 #define XBZRLE_HAVE_TRACKER_MAPPING	0
 #endif
 
+/*
+ * Vector registers for a while. On arm64 the calls got an argument, a place to
+ * keep the registers, with "arm64/fpsimd: Allocate kernel mode FP/SIMD buffers
+ * on the stack"; there it is done by words.
+ */
+#if defined(CONFIG_X86_64) && !defined(CONFIG_UML)
+#include <asm/fpu/api.h>
+
+#define XBZRLE_HAVE_SIMD	1
+#define xbzrle_may_use_simd	irq_fpu_usable
+#define xbzrle_fpu_begin	kernel_fpu_begin
+#define xbzrle_fpu_end		kernel_fpu_end
+#elif defined(CONFIG_ARM64) && defined(CONFIG_KERNEL_MODE_NEON) && \
+	LINUX_VERSION_CODE < KERNEL_VERSION(6, 19, 0)
+#include <asm/neon.h>
+#include <asm/simd.h>
+
+#define XBZRLE_HAVE_SIMD	1
+#define xbzrle_may_use_simd	may_use_simd
+#define xbzrle_fpu_begin	kernel_neon_begin
+#define xbzrle_fpu_end		kernel_neon_end
+#else
+#define XBZRLE_HAVE_SIMD	0
+#define xbzrle_may_use_simd()	false
+#define xbzrle_fpu_begin()	do { } while (0)
+#define xbzrle_fpu_end()	do { } while (0)
+#endif
+
 #endif /* _XBZRLE_COMPAT_H */

@@ -11,8 +11,10 @@
 #include <linux/module.h>
 #include <linux/prandom.h>
 #include <linux/string.h>
+#include <linux/vmalloc.h>
 
 #include <xbzrle/codec.h>
+#include <xbzrle/simd.h>
 
 #define SEED		0x5eed
 #define UNIT		4096
@@ -366,6 +368,84 @@ static void codec_encodes_random_pairs(struct kunit *test)
 	}
 }
 
+/* Each codec that this CPU has, in buffers that end where a fault begins. */
+static void codec_agrees_with_scalar(struct kunit *test)
+{
+	struct rnd_state random;
+	u8 *delta = vmalloc(UNIT), *base = vmalloc(UNIT), *page = vmalloc(UNIT);
+	u8 *expected = exact(test, UNIT_DELTA_MAX);
+	unsigned int turn, i;
+
+	KUNIT_EXPECT_TRUE(test, delta && base && page);
+	prandom_seed_state(&random, SEED);
+	for (turn = 0; delta && base && page && turn < 500; turn++) {
+		ssize_t size, got;
+
+		prandom_bytes_state(&random, base, UNIT);
+		memcpy(page, base, UNIT);
+		random_change(&random, page, UNIT,
+			      1 << random_below(&random, 9),
+			      1 << random_below(&random, 13));
+		size = reference_encode(base, page, UNIT, expected);
+		for (i = 0; xbzrle_codecs[i]; i++) {
+			const struct xbzrle_codec *codec = xbzrle_codecs[i];
+			u8 *dst = delta + UNIT - min_t(ssize_t, size, UNIT);
+			bool simd = false;
+
+			if (codec->usable) {
+				if (!codec->usable() || !xbzrle_simd_begin())
+					continue;
+				simd = true;
+			}
+			got = xbzrle_encode_by(codec, base, page, UNIT, dst,
+					       delta + UNIT - dst);
+			if (simd)
+				xbzrle_simd_end();
+			KUNIT_EXPECT_EQ_MSG(test, got,
+					    size > UNIT ? -ENOSPC : size,
+					    "%s, turn %u", codec->name, turn);
+			if (got > 0)
+				KUNIT_EXPECT_EQ_MSG(test, 0,
+						    memcmp(dst, expected, got),
+						    "%s, turn %u", codec->name,
+						    turn);
+		}
+	}
+	vfree(page);
+	vfree(base);
+	vfree(delta);
+}
+
+/* More than one FPU section's worth, as the stream would have them. */
+static void codec_compares_batches(struct kunit *test)
+{
+	const unsigned int nr = XBZRLE_SIMD_BATCH + 3;
+	struct xbzrle_comparison *comparisons;
+	u8 *dst = exact(test, UNIT);
+	struct rnd_state random;
+	struct pair *pairs;
+	unsigned int i;
+
+	comparisons = exact(test, nr * sizeof(*comparisons));
+	pairs = exact(test, nr * sizeof(*pairs));
+	prandom_seed_state(&random, SEED);
+	for (i = 0; i < nr; i++) {
+		pair_init(test, &pairs[i], UNIT);
+		pair_fill(&pairs[i], &random, 1 + i, 100 * i + 20);
+		comparisons[i].base = pairs[i].base;
+		comparisons[i].page = pairs[i].page;
+	}
+	xbzrle_simd_compare(comparisons, nr);
+	for (i = 0; i < nr; i++) {
+		KUNIT_ASSERT_EQ_MSG(test, (ssize_t)pairs[i].size,
+				    xbzrle_encode_diff(&comparisons[i].diff,
+						       pairs[i].page, dst,
+						       UNIT), "pair %u", i);
+		KUNIT_ASSERT_EQ(test, 0,
+				memcmp(dst, pairs[i].delta, pairs[i].size));
+	}
+}
+
 static void codec_stays_within_dst(struct kunit *test)
 {
 	static const u32 shapes[][2] = {
@@ -488,6 +568,8 @@ static struct kunit_case codec_cases[] = {
 	KUNIT_CASE_PARAM(codec_encodes_lengths, run_gen_params),
 	KUNIT_CASE(codec_encodes_equal_as_nothing),
 	KUNIT_CASE(codec_encodes_random_pairs),
+	KUNIT_CASE(codec_agrees_with_scalar),
+	KUNIT_CASE(codec_compares_batches),
 	KUNIT_CASE(codec_stays_within_dst),
 	KUNIT_CASE_PARAM(codec_decodes_greedy, greedy_gen_params),
 	KUNIT_CASE_PARAM(codec_decodes_tolerated, tolerated_gen_params),
