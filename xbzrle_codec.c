@@ -12,7 +12,6 @@
 #ifdef __KERNEL__
 #include <linux/bitops.h>
 #include <linux/compiler.h>
-#include <linux/minmax.h>
 #include <linux/string.h>
 #include <asm/byteorder.h>
 #else
@@ -29,7 +28,6 @@ typedef __u64 u64;
 #define noinline	__attribute__((noinline))
 #define unlikely(x)	__builtin_expect(!!(x), 0)
 #define __ffs64(x)	((unsigned int)__builtin_ctzll(x))
-#define min(x, y)	((x) < (y) ? (x) : (y))
 #endif
 
 #define BLOCK		XBZRLE_DIFF_BLOCK

@@ -20,7 +20,7 @@
 #if defined(__x86_64__) && !defined(CONFIG_UML)
 
 #ifdef __KERNEL__
-#include <asm/cpufeature.h>
+#include <linux/cpufeature.h>
 #include <asm/fpu/api.h>
 #endif
 

@@ -6,9 +6,10 @@
  *
  * Every kind is measured on many pages, so that branches cannot be learnt by
  * heart. As many as fit the second level of cache, if not told otherwise: with
- * --pages=65536, 512 MiB are read, which come from memory. The functions take turns, so that whatever disturbs the machine
- * disturbs all of them, and the median over all turns counts. Instructions are
- * counted by another program, which runs this one with --kind and --function.
+ * --pages=65536, 512 MiB are read, which come from memory. The functions take
+ * turns, so that whatever disturbs the machine disturbs all of them, and the
+ * median over all turns counts. Instructions are counted by another program,
+ * which runs this one with --kind and --function.
  */
 #include <argp.h>
 #include <errno.h>
@@ -110,7 +111,6 @@ static void make_deltas(struct page *pages)
 						PAGE_BYTES, page->delta,
 						DELTA_MAX);
 }
-
 
 static uint8_t delta[DELTA_MAX];
 
