@@ -198,6 +198,7 @@ static void compare_avx512bw(const void *base, const void *page,
 		     : CLOBBER_VECTORS CLOBBER_MASKS "memory", "cc");
 	diff->blocks = ~blocks;
 }
+
 /* Has the CPU the feature, and does the kernel save its registers? */
 #ifdef __KERNEL__
 #define USABLE(user, feature, registers)				\

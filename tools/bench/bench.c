@@ -135,11 +135,19 @@ static void call_sse2(struct page *page)
 {
 	call_codec(&xbzrle_codec_sse2, page);
 }
-#elif defined(__aarch64__)
+#else
+#define call_avx512bw	NULL
+#define call_avx2	NULL
+#define call_sse2	NULL
+#endif
+
+#if defined(__aarch64__)
 static void call_neon(struct page *page)
 {
 	call_codec(&xbzrle_codec_neon, page);
 }
+#else
+#define call_neon	NULL
 #endif
 
 static void call_scalar(struct page *page)
@@ -197,13 +205,10 @@ static const struct {
 	const char *name;
 	void (*call)(struct page *page);
 } functions[NR_FUNCTIONS] = {
-#if defined(__x86_64__)
 	[AVX512BW] = { "avx512bw", call_avx512bw },
 	[AVX2] = { "avx2", call_avx2 },
 	[SSE2] = { "sse2", call_sse2 },
-#elif defined(__aarch64__)
 	[NEON] = { "neon", call_neon },
-#endif
 	[SCALAR] = { "scalar", call_scalar },
 	[NAIVE] = { "naive", call_naive },
 	[MEMCMP] = { "memcmp", call_memcmp },
@@ -218,7 +223,7 @@ static bool usable(int function)
 	const struct xbzrle_codec *codec;
 	size_t i;
 
-	if (!functions[function].name)
+	if (!functions[function].call)
 		return false;
 	for (i = 0; (codec = xbzrle_codecs[i]); i++)
 		if (!strcmp(codec->name, functions[function].name))
@@ -321,7 +326,7 @@ static int find_function(const char *name)
 	int f;
 
 	for (f = 0; f < NR_FUNCTIONS; f++)
-		if (functions[f].name && !strcmp(functions[f].name, name))
+		if (!strcmp(functions[f].name, name))
 			return f;
 	return -1;
 }
