@@ -11,6 +11,7 @@
 #include <xbzrle/codec.h>
 #include <xbzrle/race.h>
 #include <xbzrle/region.h>
+#include <xbzrle/simd.h>
 #include <xbzrle/stream.h>
 #include <xbzrle/wire.h>
 #include "xbzrle_trace.h"
@@ -319,8 +320,11 @@ static ssize_t push_delta(struct xbzrle_stream *stream,
 	ssize_t len;
 
 	p = put_header(stream, start, region, unit, XBZRLE_WIRE_XBZRLE);
-	len = xbzrle_encode(base, content, XBZRLE_UNIT_SIZE,
-			    p + XBZRLE_WIRE_DELTA, DELTA_MAX);
+	stream->comparison.base = base;
+	stream->comparison.page = content;
+	xbzrle_simd_compare(&stream->comparison, 1);
+	len = xbzrle_encode_diff(&stream->comparison.diff, content,
+				 p + XBZRLE_WIRE_DELTA, DELTA_MAX);
 	if (len <= 0)
 		return len;
 	*p++ = XBZRLE_WIRE_ENCODING;

@@ -8,6 +8,7 @@
 
 #include "capture.h"
 #include "page_cache.h"
+#include "simd.h"
 #include <uapi/linux/xbzrle.h>
 
 struct iov_iter;
@@ -29,6 +30,7 @@ struct xbzrle_region;
  * @setup: setup section to precede the records, or NULL
  * @setup_len: bytes in @setup
  * @setup_read: bytes of it handed out
+ * @comparison: of the unit being encoded
  * @buf: encoded records
  * @read: offset in @buf of the first byte not handed out
  * @ends: offset behind each record in @buf
@@ -56,6 +58,7 @@ struct xbzrle_stream {
 	u8 *setup;
 	size_t setup_len;
 	size_t setup_read;
+	struct xbzrle_comparison comparison;
 	u8 *buf;
 	u32 read;
 	u32 ends[XBZRLE_STREAM_RECORDS];
