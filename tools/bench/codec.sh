@@ -36,7 +36,8 @@ symbol()
 	decode)		echo xbzrle_decode ;;
 	naive)		echo naive_encode ;;
 	ndecode)	echo naive_decode ;;
-	memcmp|read)	echo "call_$1" ;;
+	memcmp)		echo call_memcmp ;;
+	read)		echo 'call_read*' ;;
 	*)		echo xbzrle_encode_by ;;
 	esac
 }
