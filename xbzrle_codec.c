@@ -19,6 +19,7 @@
 #include <string.h>
 
 typedef __u8 u8;
+typedef __u16 u16;
 typedef __u32 u32;
 typedef __u64 u64;
 
@@ -347,6 +348,18 @@ static inline bool put_diff(struct encoder *to, const struct xbzrle_diff *diff,
 
 		roomy = next * BLOCK + BLOCK <= len + more &&
 			(size_t)(end - out) >= BLOCK_DELTA_MAX + BLOCK;
+		if (likely(roomy)) {
+			while (edges) {
+				start = new + __ffs64(edges);
+				edges &= edges - 1;
+				if (!edges)
+					break;
+				stop = new + __ffs64(edges);
+				edges &= edges - 1;
+				out = put_inner_runs(out, equal, start, stop);
+				equal = stop;
+			}
+		}
 		while (edges) {
 			start = new + __ffs64(edges);
 			edges &= edges - 1;
@@ -354,13 +367,9 @@ static inline bool put_diff(struct encoder *to, const struct xbzrle_diff *diff,
 				break;
 			stop = new + __ffs64(edges);
 			edges &= edges - 1;
-			if (likely(roomy)) {
-				out = put_inner_runs(out, equal, start, stop);
-			} else {
-				out = put_runs(out, end, equal, start, stop);
-				if (!out)
-					return false;
-			}
+			out = put_runs(out, end, equal, start, stop);
+			if (!out)
+				return false;
 			equal = stop;
 		}
 
@@ -466,7 +475,8 @@ ssize_t xbzrle_encode_by(const struct xbzrle_codec *codec, const void *base,
 			part = left;
 			compare(old, new, part, &diff);
 		}
-		if (!put_diff(&to, &diff, new, part, left - part))
+		if ((diff.blocks || to.open) &&
+		    !put_diff(&to, &diff, new, part, left - part))
 			return -ENOSPC;
 	}
 	return finish(&to, dst, new);
@@ -552,11 +562,40 @@ static inline const u8 *get_length(const u8 *in, const u8 *end, size_t *length)
 	return in;
 }
 
-/* Check a delta and, if @page is given, apply it. */
-static ssize_t walk(const u8 *in, size_t delta_len, u8 *page, size_t len)
+/* Runs that are remembered from the check; the stack of a kernel is small. */
+#ifdef __KERNEL__
+#define NR_RUNS		64
+#else
+#define NR_RUNS		1024
+#endif
+
+/**
+ * struct runs - literals that were found to be in order
+ * @nr: how many
+ * @in: where the next pair of lengths is, if there are more
+ * @pos: offset in the page that it goes on at
+ * @run: where each lies in the delta and in the page, and its length
+ */
+struct runs {
+	unsigned int nr;
+	const u8 *in;
+	size_t pos;
+	struct {
+		u32 in;
+		u16 pos;
+		u16 count;
+	} run[NR_RUNS];
+};
+
+/*
+ * Check a delta from @in on, or, if @page is given, apply it. Each length has to
+ * be read to know where the next one is; @runs has the copying not wait for that
+ * a second time.
+ */
+static inline ssize_t walk(const u8 *in, const u8 *end, size_t pos, u8 *page,
+			   size_t len, struct runs *runs)
 {
-	const u8 *end = in + delta_len;
-	size_t pos = 0;
+	const u8 *delta = in;
 
 	do {
 		size_t equal, count;
@@ -572,6 +611,14 @@ static ssize_t walk(const u8 *in, size_t delta_len, u8 *page, size_t len)
 			return -EBADMSG;
 		if (page)
 			copy(page + pos, in, count);
+		if (runs && runs->nr < NR_RUNS) {
+			runs->run[runs->nr].in = in - delta;
+			runs->run[runs->nr].pos = pos;
+			runs->run[runs->nr].count = count;
+			runs->nr++;
+			runs->in = in + count;
+			runs->pos = pos + count;
+		}
 		pos += count;
 		in += count;
 	} while (in < end);
@@ -598,11 +645,25 @@ static ssize_t walk(const u8 *in, size_t delta_len, u8 *page, size_t len)
 ssize_t xbzrle_decode(const void *delta, size_t delta_len,
 		      void *page, size_t len)
 {
+	const u8 *in = delta, *end = in + delta_len;
+	struct runs runs;
+	unsigned int i;
 	ssize_t ret;
+	u8 *to = page;
 
 	if (!delta || !page || !len || len > XBZRLE_CODEC_MAX)
 		return -EINVAL;
 
-	ret = walk(delta, delta_len, NULL, len);
-	return ret < 0 ? ret : walk(delta, delta_len, page, len);
+	runs.nr = 0;
+	runs.in = in;
+	runs.pos = 0;
+	ret = walk(in, end, 0, NULL, len, &runs);
+	if (ret < 0)
+		return ret;
+	for (i = 0; i < runs.nr; i++)
+		copy(to + runs.run[i].pos, in + runs.run[i].in,
+		     runs.run[i].count);
+	if (runs.in < end)
+		walk(runs.in, end, runs.pos, to, len, NULL);
+	return ret;
 }
