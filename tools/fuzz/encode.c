@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "codecs.h"
+#include <xbzrle/codec.h>
+
 #include "fuzz.h"
 #include "grammar.h"
 
@@ -51,7 +52,7 @@ static void make_page(struct pair *pair, struct fuzz_input *input)
 }
 
 /* All of @room may be written, and nothing else. */
-static void try(const struct codec *codec, const struct pair *pair,
+static void try(const struct xbzrle_codec *codec, const struct pair *pair,
 		unsigned int shift, size_t room)
 {
 	uint8_t *memory = fuzz_alloc(shift + room), *dst = memory + shift;
@@ -59,7 +60,7 @@ static void try(const struct codec *codec, const struct pair *pair,
 	ssize_t ret;
 
 	memset(memory, 0x5a, shift);
-	ret = codec->encode(pair->base, pair->page, pair->len, dst, room);
+	ret = xbzrle_encode_by(codec, pair->base, pair->page, pair->len, dst, room);
 	while (shift)
 		must(memory[--shift] == 0x5a);
 	if (room < pair->delta_len) {
@@ -71,7 +72,7 @@ static void try(const struct codec *codec, const struct pair *pair,
 	if (!ret)
 		goto done;
 	memcpy(page, pair->base, pair->len);
-	must(codec->decode(pair->delta, ret, page, pair->len) > 0);
+	must(xbzrle_decode(pair->delta, ret, page, pair->len) > 0);
 	must(!memcmp(page, pair->page, pair->len));
 done:
 	free(memory);
@@ -83,6 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct fuzz_input input = { data, data + size };
 	size_t len = fuzz_be16(&input) % XBZRLE_CODEC_MAX + 1, i, room;
 	int more = (int8_t)fuzz_u8(&input);
+	const struct xbzrle_codec *const *codec;
 	unsigned int shifts = fuzz_u8(&input), fill = fuzz_u8(&input);
 	size_t base_shift = shifts % SHIFT, page_shift = shifts / SHIFT % SHIFT;
 	uint8_t *base = fuzz_alloc(base_shift + len);
@@ -101,11 +103,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	room = more < 0 && (size_t)-more > pair.delta_len ? 0 :
 		pair.delta_len + more;
-	for (i = 0; i < CODECS; i++) {
-		try(&codecs[i], &pair, shifts / SHIFT / SHIFT, room);
-		try(&codecs[i], &pair, 0, pair.delta_len);
+	for (codec = xbzrle_codecs; *codec; codec++) {
+		if ((*codec)->usable && !(*codec)->usable())
+			continue;
+		try(*codec, &pair, shifts / SHIFT / SHIFT, room);
+		try(*codec, &pair, 0, pair.delta_len);
 		if (pair.delta_len)
-			try(&codecs[i], &pair, 0, pair.delta_len - 1);
+			try(*codec, &pair, 0, pair.delta_len - 1);
 	}
 	free(base);
 	free(page);
