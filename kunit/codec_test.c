@@ -8,6 +8,7 @@
  */
 #include <kunit/test.h>
 #include <linux/kernel.h>
+#include <linux/ktime.h>
 #include <linux/module.h>
 #include <linux/prandom.h>
 #include <linux/string.h>
@@ -21,6 +22,10 @@
 /* The longest delta of a unit: two lengths and a literal per two bytes. */
 #define UNIT_DELTA_MAX	(UNIT / 2 * 3 + 1)
 #define FILL		0xaa
+
+static bool codec_bench;
+module_param(codec_bench, bool, 0444);
+MODULE_PARM_DESC(codec_bench, "measure the codecs when the tests run");
 
 static size_t reference_length(u8 *out, size_t length)
 {
@@ -446,6 +451,44 @@ static void codec_compares_batches(struct kunit *test)
 	}
 }
 
+/* What a delta of a page takes here, with ten words changed; asked for only. */
+static void codec_takes_time(struct kunit *test)
+{
+	const unsigned int turns = 10000;
+	struct rnd_state random;
+	unsigned int i, turn;
+	struct pair pair;
+	u8 *dst;
+
+	if (!codec_bench)
+		kunit_skip(test, "no codec_bench=1");
+
+	prandom_seed_state(&random, SEED);
+	pair_init(test, &pair, UNIT);
+	pair_fill(&pair, &random, 8, 800);
+	dst = exact(test, UNIT);
+	for (i = 0; xbzrle_codecs[i]; i++) {
+		const struct xbzrle_codec *codec = xbzrle_codecs[i];
+		u64 start = ktime_get_ns();
+
+		for (turn = 0; turn < turns; turn++) {
+			bool simd = codec->usable && codec->usable() &&
+				    xbzrle_simd_begin();
+
+			if (codec->usable && !simd)
+				break;
+			xbzrle_encode_by(codec, pair.base, pair.page, UNIT, dst,
+					 UNIT);
+			if (simd)
+				xbzrle_simd_end();
+			cond_resched();
+		}
+		if (turn)
+			kunit_info(test, "%s: %llu ns", codec->name,
+				   (ktime_get_ns() - start) / turn);
+	}
+}
+
 static void codec_stays_within_dst(struct kunit *test)
 {
 	static const u32 shapes[][2] = {
@@ -570,6 +613,7 @@ static struct kunit_case codec_cases[] = {
 	KUNIT_CASE(codec_encodes_random_pairs),
 	KUNIT_CASE(codec_agrees_with_scalar),
 	KUNIT_CASE(codec_compares_batches),
+	KUNIT_CASE(codec_takes_time),
 	KUNIT_CASE(codec_stays_within_dst),
 	KUNIT_CASE_PARAM(codec_decodes_greedy, greedy_gen_params),
 	KUNIT_CASE_PARAM(codec_decodes_tolerated, tolerated_gen_params),
