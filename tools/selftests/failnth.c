@@ -414,8 +414,11 @@ static bool add_pte(struct region *r, const char *name, uint32_t tracker)
 		return complain("no memory for %s", name);
 	fill(r->mem, r->pages);
 	r->name = name;
-	ret = dev_register(s.fd, name, r->mem, r->pages * UNIT, 0, tracker,
-			   &reg);
+	/* What an io_uring that was closed has still to do interrupts it. */
+	do {
+		ret = dev_register(s.fd, name, r->mem, r->pages * UNIT, 0,
+				   tracker, &reg);
+	} while (ret == -EINTR);
 	r->live = !ret;
 	r->id = reg.region_id;
 	return r->live || complain("registering %s gives %s", name,
