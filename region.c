@@ -127,7 +127,7 @@ void xbzrle_region_settle_writes(struct xbzrle_region *region)
 void xbzrle_region_write(struct xbzrle_region *region, unsigned long unit,
 			 struct page *page)
 {
-	bool moment = false;
+	bool moment = false, punching;
 
 	if (!READ_ONCE(region->keeper)) {
 		xbzrle_dirty_add(&region->dirty, unit);
@@ -136,6 +136,8 @@ void xbzrle_region_write(struct xbzrle_region *region, unsigned long unit,
 
 	xbzrle_race_window();
 	down_read(&region->keeper_lock);
+	/* Before the dirty set, to which a punch adds before it is over. */
+	punching = atomic_read(&region->punching);
 	if (xbzrle_dirty_test_and_add(&region->dirty, unit) || !region->keeper)
 		goto unlock;
 	xbzrle_race_window();
@@ -143,8 +145,7 @@ void xbzrle_region_write(struct xbzrle_region *region, unsigned long unit,
 		moment = READ_ONCE(region->moment);
 		if (!moment)
 			goto unlock;
-	} else if (!test_bit(unit, region->sent) ||
-		   atomic_read(&region->punching)) {
+	} else if (!test_bit(unit, region->sent) || punching) {
 		goto unlock;
 	}
 	region->keeper->keep(region->keeper, region, unit, page, moment);
