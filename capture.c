@@ -4,6 +4,7 @@
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/string.h>
 
 #include <xbzrle/capture.h>
 #include <xbzrle/page_cache.h>
@@ -23,6 +24,16 @@ static bool page_is_frozen(struct page *page)
 	return PageAnon(page);
 }
 
+/* Who has zeros at a moment needs no copy: a hole stands for them. */
+static bool page_is_zero(struct page *page)
+{
+	void *content = kmap_local_page(page);
+	bool zero = !memchr_inv(content, 0, PAGE_SIZE);
+
+	kunmap_local(content);
+	return zero;
+}
+
 /* Returns 0, also if somebody was faster, -ENOSPC over the budget, -ENOMEM. */
 static int keep_moment(struct xbzrle_capturer *capture, unsigned long key,
 		       struct page *page)
@@ -30,7 +41,7 @@ static int keep_moment(struct xbzrle_capturer *capture, unsigned long key,
 	struct page *copy = NULL;
 	int ret;
 
-	if (page) {
+	if (page && !page_is_zero(page)) {
 		copy = alloc_page(MOMENT_GFP);
 		if (!copy)
 			return -ENOMEM;
@@ -172,6 +183,7 @@ int xbzrle_capture_unit(struct xbzrle_capturer *capture,
 			capture->nr_moments++;
 		return 0;
 	}
+	xbzrle_race_window();
 	ret = get_live(capture, region, unit, nr, &live);
 	if (ret)
 		return ret;
@@ -183,15 +195,15 @@ int xbzrle_capture_unit(struct xbzrle_capturer *capture,
 		return 0;
 	}
 
-	if (region->moment && (live || !ops->still)) {
-		/* Who was faster has kept it, or is about to. */
+	if (region->moment) {
+		/* Who was faster, a punch too, has kept it or is about to. */
 		xbzrle_region_settle_writes(region);
-		if (!xbzrle_cache_release(capture->cache, key,
-					  &captured->page)) {
+		if (xbzrle_cache_release(capture->cache, key,
+					 &captured->page)) {
+			capture->nr_moments++;
+		} else if (live || !ops->still) {
 			WRITE_ONCE(capture->torn, true);
 			ret = -ENOSPC;
-		} else {
-			capture->nr_moments++;
 		}
 	} else if (live) {
 		copy_highpage(capture->spare, live);
@@ -252,7 +264,7 @@ static int copy_unit(struct xbzrle_capturer *capture,
  * @region: the region, harvested for a round of a moment
  *
  * Where the tracker sees a write begin, that is what is dirty again, as somebody
- * holds it; otherwise all pending units that were not frozen.
+ * holds it or wrote since the harvest; otherwise all pending units that were not frozen.
  *
  * Context: may sleep; session's lock.
  * Return: 0, -ENOSPC over the budget, -ENOMEM, -EINTR, or the reason the region

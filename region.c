@@ -38,6 +38,7 @@ int xbzrle_region_init(struct xbzrle_region *region,
 	region->ops = ops;
 	region->capture = XBZRLE_CAPTURE_COPY;
 	init_rwsem(&region->keeper_lock);
+	init_rwsem(&region->punch_lock);
 	region->nr_units = length / XBZRLE_UNIT_SIZE;
 	region->name_len = name_len;
 	memcpy(region->name, name, name_len);
@@ -95,8 +96,8 @@ void xbzrle_region_attach(struct xbzrle_region *region,
  * xbzrle_region_settle_writes() - wait for faults that keep pre-images
  * @region: the region
  *
- * Whatever the caller changed before, @region->moment or the dirty set, those
- * that have not seen it are over.
+ * Whatever the caller changed before, the dirty set or that a moment has begun,
+ * those that have not seen it are over.
  *
  * Context: may sleep.
  */
@@ -111,7 +112,7 @@ void xbzrle_region_settle_writes(struct xbzrle_region *region)
  * @region: the region, of a tracker that sees every write begin
  * @unit: the unit
  * @page: its page, which nobody can write and no harvest can pass before the
- *	call has returned; NULL for a hole, in a round of a moment
+ *	call has returned
  *
  * Puts the unit in the dirty set, and has its content kept if this is the first
  * write since a harvest. The content is then what was sent last, or, if the
@@ -142,7 +143,7 @@ void xbzrle_region_write(struct xbzrle_region *region, unsigned long unit,
 		goto unlock;
 	xbzrle_race_window();
 	if (xbzrle_dirty_test(&region->pending, unit)) {
-		moment = READ_ONCE(region->moment);
+		moment = READ_ONCE(region->moment_begun);
 		if (!moment)
 			goto unlock;
 	} else if (!test_bit(unit, region->sent) || punching) {
@@ -165,28 +166,6 @@ void xbzrle_region_frozen(struct xbzrle_region *region, unsigned long unit,
 			  struct page *page)
 {
 	region->keeper->frozen(region->keeper, region, unit, page);
-}
-
-/**
- * xbzrle_region_begin_moment() - the next harvest is for a round of a moment
- * @region: the region, of which no round is being read
- *
- * What an interrupted harvest left pending may be being written by a fault that
- * did not keep it, so it is harvested again.
- *
- * Context: may sleep; session's lock.
- */
-void xbzrle_region_begin_moment(struct xbzrle_region *region)
-{
-	unsigned long first = 0, nr;
-
-	WRITE_ONCE(region->moment, true);
-	while ((nr = xbzrle_dirty_next(&region->pending, &first, ULONG_MAX))) {
-		xbzrle_dirty_add_range(&region->dirty, first, nr);
-		xbzrle_dirty_remove(&region->pending, first, nr);
-		first += nr;
-	}
-	region->nr_pending = 0;
 }
 
 /**
@@ -293,6 +272,33 @@ int xbzrle_region_harvest(struct xbzrle_region *region)
 	trace_xbzrle_harvest(region->id, region->ops->tracker,
 			     region->nr_pending, region->nr_held);
 	return ret;
+}
+
+/**
+ * xbzrle_region_begin_moment() - have kept what the round is to have
+ * @region: the region, harvested for a round of a moment
+ * @full: for a FULL one
+ *
+ * Not before the harvest. A fault that adds its unit first and then sees the
+ * harvest's pending bit would keep the content from before its write, which
+ * is one of those the harvest collects: that content would be sent, and the
+ * unit not be dirty. Now, what the harvest collected is complete.
+ *
+ * Whatever changes and has not seen the moment begin is dirty when this is over.
+ *
+ * Context: may sleep; session's lock.
+ * Return: 0, or -EINTR when a fatal signal is pending.
+ */
+int xbzrle_region_begin_moment(struct xbzrle_region *region, bool full)
+{
+	if (full)
+		xbzrle_region_find_full(region);
+	WRITE_ONCE(region->moment_begun, true);
+	if (down_write_killable(&region->punch_lock))
+		return -EINTR;
+	up_write(&region->punch_lock);
+	xbzrle_region_settle_writes(region);
+	return 0;
 }
 
 /**

@@ -547,9 +547,11 @@ static int harvest_all(struct xbzrle_session *session, bool full, bool moment)
 
 	xa_for_each(&session->regions, id, region) {
 		region->all_due = full || !region->announced;
-		if (moment)
-			xbzrle_region_begin_moment(region);
+		region->moment = moment;
 		ret = xbzrle_region_harvest(region);
+		xbzrle_race_window();
+		if (!ret && moment)
+			ret = xbzrle_region_begin_moment(region, full);
 		if (ret)
 			return ret;
 	}
@@ -606,7 +608,7 @@ static int sync_locked(struct xbzrle_cmd *cmd)
 	ret = harvest_all(session, full, moment);
 	xbzrle_race_window();
 	if (!ret && moment)
-		ret = xbzrle_stream_hold_moment(stream, full);
+		ret = xbzrle_stream_hold_moment(stream);
 	if (ret) {
 		xbzrle_stream_end_moment(stream);
 		find_ended(session, sync);

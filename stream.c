@@ -172,22 +172,19 @@ void xbzrle_stream_estimate(struct xbzrle_stream *stream, bool full,
 
 /**
  * xbzrle_stream_hold_moment() - keep what a round of a moment cannot get later
- * @stream: the stream, not active; the regions were harvested for such a round
- * @full: it is to be a FULL one
+ * @stream: the stream, not active; the moment of its regions has begun
  *
  * Context: may sleep; session's lock.
  * Return: 0, -ENOSPC over the budget, -ENOMEM, -EINTR, or the reason a region
  * ended. With an error xbzrle_stream_end_moment() is due.
  */
-int xbzrle_stream_hold_moment(struct xbzrle_stream *stream, bool full)
+int xbzrle_stream_hold_moment(struct xbzrle_stream *stream)
 {
 	struct xbzrle_region *region;
 	unsigned long id;
 	int ret;
 
 	xa_for_each(stream->regions, id, region) {
-		if (full)
-			xbzrle_region_find_full(region);
 		ret = xbzrle_capture_moment(&stream->capture, region);
 		if (ret)
 			return ret;
@@ -207,8 +204,10 @@ void xbzrle_stream_end_moment(struct xbzrle_stream *stream)
 	unsigned long id;
 
 	stream->moment = false;
-	xa_for_each(stream->regions, id, region)
-		WRITE_ONCE(region->moment, false);
+	xa_for_each(stream->regions, id, region) {
+		region->moment = false;
+		WRITE_ONCE(region->moment_begun, false);
+	}
 	xa_for_each(stream->regions, id, region)
 		xbzrle_region_settle_writes(region);
 	xbzrle_cache_release_all(&stream->cache);

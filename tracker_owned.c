@@ -149,8 +149,8 @@ static int owned_file_mmap(struct file *file, struct vm_area_struct *vma)
 
 /*
  * What a round of a moment has still to send is kept before it goes. Units may
- * leave the pending set while it is looked through; what SYNC adds meanwhile was
- * written during its call.
+ * leave the pending set while it is looked through. A hole is filled first, as
+ * it has no lock that keeps others from doing so and writing there meanwhile.
  */
 static int owned_keep_range(struct xbzrle_owned *owned, unsigned long first,
 			    unsigned long nr)
@@ -158,25 +158,19 @@ static int owned_keep_range(struct xbzrle_owned *owned, unsigned long first,
 	struct address_space *mapping = owned->shmem->f_mapping;
 	unsigned long end = first + nr;
 	struct folio *folio;
-	struct page *page;
 
-	while (READ_ONCE(owned->region.moment) &&
+	while (READ_ONCE(owned->region.moment_begun) &&
 	       xbzrle_dirty_next(&owned->region.pending, &first, 1) &&
 	       first < end) {
-		page = xbzrle_file_page_get(mapping, first);
-		if (IS_ERR(page))
-			return PTR_ERR(page);
-		if (page) {
-			folio = page_folio(page);
-			folio_lock(folio);
-			if (folio->mapping == mapping)
-				xbzrle_region_write(&owned->region, first,
-						    page);
-			folio_unlock(folio);
-			folio_put(folio);
-		} else {
-			xbzrle_region_write(&owned->region, first, NULL);
-		}
+		folio = shmem_read_folio(mapping, first);
+		if (IS_ERR(folio))
+			return PTR_ERR(folio);
+		folio_lock(folio);
+		if (folio->mapping == mapping)
+			xbzrle_region_write(&owned->region, first,
+					    folio_file_page(folio, first));
+		folio_unlock(folio);
+		folio_put(folio);
 		first++;
 		cond_resched();
 	}
@@ -203,6 +197,7 @@ static long owned_file_fallocate(struct file *file, int mode, loff_t offset,
 		return 0;
 	len = min(len, size - offset);
 
+	down_read(&owned->region.punch_lock);
 	atomic_inc(&owned->region.punching);
 	/* Who finds a new page, through whatever lock, sees that. */
 	smp_mb__after_atomic();
@@ -219,6 +214,7 @@ static long owned_file_fallocate(struct file *file, int mode, loff_t offset,
 	/* Who does not see it any more finds the units dirty. */
 	smp_mb__before_atomic();
 	atomic_dec(&owned->region.punching);
+	up_read(&owned->region.punch_lock);
 	return ret;
 }
 

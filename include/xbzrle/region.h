@@ -32,9 +32,8 @@ struct xbzrle_watch {
 /**
  * struct xbzrle_keeper - who wants the content of pages that are about to change
  * @keep: copy a page that nobody writes during the call. @moment: the round
- *	that is being read is to have this content; then the page may be NULL,
- *	for a hole. Otherwise it is what was last sent of the unit. May sleep;
- *	under the region's keeper_lock.
+ *	that is being read is to have this content. Otherwise it is what was
+ *	last sent of the unit. May sleep; under the region's keeper_lock.
  *
  * @frozen: take over a reference on a page that never changes again, which is
  *	what the next round is to have of the unit. May sleep; session's lock.
@@ -101,8 +100,11 @@ struct xbzrle_tracker_ops {
  * @keeper: where pre-images go, or NULL; for reading also under @keeper_lock
  * @keeper_lock: @keeper for writing; held for reading from before a page fault
  *	looks at whether a unit is dirty until its pre-image is kept
- * @moment: the round that is being read is to have each pending unit as it was
- *	at its SYNC; changed under the session's lock
+ * @moment: the round that is harvested or read is to have each pending unit as
+ *	it was at its SYNC; session's lock
+ * @moment_begun: and all of them are pending, so that what changes from now on
+ *	is to be kept; changed under the session's lock
+ * @punch_lock: held for reading while holes are punched
  * @punching: holes being punched: a page may be a new one without being dirty
  * @nr_held: units of the last harvest that somebody else held; session's lock
  * @name: the stream's name of it, not terminated
@@ -123,6 +125,8 @@ struct xbzrle_region {
 	struct xbzrle_keeper *keeper;
 	struct rw_semaphore keeper_lock;
 	bool moment;
+	bool moment_begun;
+	struct rw_semaphore punch_lock;
 	atomic_t punching;
 	u64 nr_held;
 	char name[XBZRLE_NAME_MAX];
@@ -142,8 +146,8 @@ void xbzrle_region_write(struct xbzrle_region *region, unsigned long unit,
 			 struct page *page);
 void xbzrle_region_frozen(struct xbzrle_region *region, unsigned long unit,
 			  struct page *page);
-void xbzrle_region_begin_moment(struct xbzrle_region *region);
 int xbzrle_region_harvest(struct xbzrle_region *region);
+int xbzrle_region_begin_moment(struct xbzrle_region *region, bool full);
 unsigned long xbzrle_region_count_full(const struct xbzrle_region *region);
 void xbzrle_region_find_full(struct xbzrle_region *region);
 void xbzrle_region_found(struct xbzrle_region *region, unsigned long first,

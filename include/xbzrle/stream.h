@@ -82,7 +82,7 @@ int xbzrle_stream_prepare_setup(struct xbzrle_stream *stream);
 void xbzrle_stream_drop_setup(struct xbzrle_stream *stream);
 void xbzrle_stream_estimate(struct xbzrle_stream *stream, bool full,
 			    struct xbzrle_sync *sync);
-int xbzrle_stream_hold_moment(struct xbzrle_stream *stream, bool full);
+int xbzrle_stream_hold_moment(struct xbzrle_stream *stream);
 void xbzrle_stream_end_moment(struct xbzrle_stream *stream);
 void xbzrle_stream_start(struct xbzrle_stream *stream, bool full, bool final,
 			 bool moment);
