@@ -13,6 +13,7 @@
 #include "compat/compat.h"
 #include <xbzrle/race.h>
 #include <xbzrle/session.h>
+#include <xbzrle/simd.h>
 #include <xbzrle/tracker_external.h>
 #include <xbzrle/tracker_mapping.h>
 #include <xbzrle/tracker_owned.h>
@@ -154,6 +155,8 @@ int xbzrle_session_get_info(struct xbzrle_cmd *cmd)
 	info->name_max = XBZRLE_NAME_MAX;
 	info->max_region_length = XBZRLE_MAX_LENGTH;
 	info->max_cache = XBZRLE_MAX_CACHE;
+	strscpy_pad((char *)info->codec, xbzrle_simd_name(),
+		    sizeof(info->codec));
 	return respond(cmd);
 }
 

@@ -51,7 +51,7 @@ struct xbzrle_ioctl {
 
 static const struct xbzrle_ioctl xbzrle_ioctls[] = {
 	IOCTL_OP(XBZRLE_IOC_GET_INFO, xbzrle_session_get_info,
-		 struct xbzrle_info, max_cache),
+		 struct xbzrle_info, codec),
 	IOCTL_OP(XBZRLE_IOC_CREATE, xbzrle_session_create,
 		 struct xbzrle_create, capture),
 	IOCTL_OP(XBZRLE_IOC_REGISTER, xbzrle_session_register,

@@ -479,6 +479,34 @@ TEST_F(ioctl, compat)
 }
 #endif
 
+/* Has the machine a feature, by the name that the kernel has for it? */
+static bool __attribute__((unused)) cpu_has(const char *name)
+{
+	FILE *file = fopen("/proc/cpuinfo", "r");
+	char line[8192], *word;
+	bool has = false;
+
+	while (file && !has && fgets(line, sizeof(line), file))
+		for (word = strtok(line, " \t\n"); word && !has;
+		     word = strtok(NULL, " \t\n"))
+			has = !strcmp(word, name);
+	if (file)
+		fclose(file);
+	return has;
+}
+
+static const char *best_codec(void)
+{
+#if defined(__x86_64__)
+	return cpu_has("avx512bw") ? "avx512bw" :
+	       cpu_has("avx2") ? "avx2" : "sse2";
+#elif defined(__aarch64__)
+	return cpu_has("asimd") ? "neon" : "scalar";
+#else
+	return "scalar";
+#endif
+}
+
 /*
  * A build that has lost a tracker would pass the tests of a kernel without it,
  * so who boots the kernel says in TRACKERS what it must have.
@@ -511,6 +539,7 @@ TEST_F(ioctl, info)
 	EXPECT_LE(1, info.max_regions);
 	EXPECT_LE(64ULL << 30, info.max_region_length);
 	EXPECT_LE(1ULL << 30, info.max_cache);
+	EXPECT_STREQ(best_codec(), (const char *)info.codec);
 }
 
 TEST_F(ioctl, stats)

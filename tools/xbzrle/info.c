@@ -62,5 +62,6 @@ int info_main(int argc, char **argv)
 	printf("longest region: %s\n",
 	       units_bytes(info.max_region_length).text);
 	printf("largest cache: %s\n", units_bytes(info.max_cache).text);
+	printf("codec: %.*s\n", (int)sizeof(info.codec), info.codec);
 	return command_flush(&err) ? command_failed(&err) : EXIT_DONE;
 }

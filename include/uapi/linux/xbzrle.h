@@ -84,6 +84,9 @@ enum xbzrle_capture {
  * @name_max: out: longest region name in bytes
  * @max_region_length: out: longest region in bytes
  * @max_cache: out: largest cache budget in bytes
+ * @codec: out: what pages are compared with: scalar, or the vector instructions
+ *	sse2, avx2, avx512bw or neon; filled up with zeros, of which there is at
+ *	least one. It says nothing of the stream, which is the same.
  */
 struct xbzrle_info {
 	__u32 size;
@@ -95,6 +98,7 @@ struct xbzrle_info {
 	__u32 name_max;
 	__aligned_u64 max_region_length;
 	__aligned_u64 max_cache;
+	__u8 codec[16];
 };
 
 /**
