@@ -27,11 +27,7 @@ static bool page_is_frozen(struct page *page)
 /* Who has zeros at a moment needs no copy: a hole stands for them. */
 static bool page_is_zero(struct page *page)
 {
-	void *content = kmap_local_page(page);
-	bool zero = !memchr_inv(content, 0, PAGE_SIZE);
-
-	kunmap_local(content);
-	return zero;
+	return !memchr_inv(page_address(page), 0, PAGE_SIZE);
 }
 
 /* Returns 0, also if somebody was faster, -ENOSPC over the budget, -ENOMEM. */
@@ -147,80 +143,149 @@ static int get_live(struct xbzrle_capturer *capture,
 	return 0;
 }
 
-/**
- * xbzrle_capture_unit() - get stable content of a unit
- * @capture: the state
- * @region: the region
- * @unit: the unit, pending
- * @nr: units from @unit on that are wanted next, at least 1
- * @captured: out: the content, for xbzrle_capture_done() when it was used and
- *	the unit is pending no more
- *
- * The content is that of some moment after the harvest that reported the unit.
- * It is the page itself if its writers can be kept out; otherwise it is copied
- * to the spare page, which has to be there. In a round of a moment it is the
- * content of that moment.
- *
- * Context: may sleep; session's lock.
- * Return: 0, -ENOMEM, -EINTR, -ENOSPC if the content of the moment is lost, or
- * the reason the region ended.
- */
-int xbzrle_capture_unit(struct xbzrle_capturer *capture,
-			struct xbzrle_region *region, unsigned long unit,
-			unsigned long nr, struct xbzrle_captured *captured)
+/* Whatever is needed of a unit that may sleep, or wait for memory. */
+static int get_unit(struct xbzrle_capturer *capture,
+		    struct xbzrle_region *region, unsigned long nr,
+		    struct xbzrle_captured *captured)
 {
-	unsigned long key = region->key + unit;
-	const struct xbzrle_tracker_ops *ops = region->ops;
-	struct page *live;
-	int ret;
+	unsigned long key = region->key + captured->unit;
 
-	*captured = (struct xbzrle_captured){};
-	if ((region->moment || region->capture == XBZRLE_CAPTURE_FREEZE) &&
-	    xbzrle_cache_release(capture->cache, key, &captured->page)) {
+	*captured = (struct xbzrle_captured){ .unit = captured->unit };
+	captured->held = (region->moment ||
+			  region->capture == XBZRLE_CAPTURE_FREEZE) &&
+			 xbzrle_cache_holds(capture->cache, key);
+	if (captured->held)
+		return 0;
+	xbzrle_race_window();
+	return get_live(capture, region, captured->unit, nr, &captured->page);
+}
+
+/* Keep writers out of a live page, which may be of the same folio as @before's. */
+static bool take_still(struct xbzrle_region *region,
+		       struct xbzrle_captured *captured,
+		       struct xbzrle_captured *before)
+{
+	bool locked = before && before->still &&
+		      page_folio(before->page) == page_folio(captured->page);
+
+	if (!region->ops->still(region, captured->unit, captured->page, locked))
+		return false;
+	captured->still = true;
+	if (locked)
+		before->goes_on = true;
+	return true;
+}
+
+/*
+ * Put stable content in the place of the live page, which @captured gives up.
+ * With an error it has it still.
+ */
+static int take_unit(struct xbzrle_capturer *capture,
+		     struct xbzrle_region *region,
+		     struct xbzrle_captured *captured,
+		     struct xbzrle_captured *before)
+{
+	unsigned long key = region->key + captured->unit;
+	const struct xbzrle_tracker_ops *ops = region->ops;
+	struct page *live = captured->page, *kept;
+
+	if (captured->held) {
+		xbzrle_cache_release(capture->cache, key, &captured->page);
 		if (captured->page && page_is_frozen(captured->page))
 			capture->nr_frozen++;
 		else
 			capture->nr_moments++;
 		return 0;
 	}
-	xbzrle_race_window();
-	ret = get_live(capture, region, unit, nr, &live);
-	if (ret)
-		return ret;
-	xbzrle_race_window();
-	if (live && ops->still && ops->still(region, unit, live)) {
-		captured->page = live;
-		captured->still = true;
+	if (live && ops->still && take_still(region, captured, before)) {
 		capture->nr_still++;
 		return 0;
 	}
-
 	if (region->moment) {
 		/* Who was faster, a punch too, has kept it or is about to. */
 		xbzrle_region_settle_writes(region);
-		if (xbzrle_cache_release(capture->cache, key,
-					 &captured->page)) {
+		if (xbzrle_cache_release(capture->cache, key, &kept)) {
 			capture->nr_moments++;
 		} else if (live || !ops->still) {
 			WRITE_ONCE(capture->torn, true);
-			ret = -ENOSPC;
+			return -ENOSPC;
 		}
+		captured->page = kept;
 	} else if (live) {
-		copy_highpage(capture->spare, live);
-		captured->page = capture->spare;
-		capture->spare = NULL;
+		if (!capture->nr_spares)
+			return -ENOMEM;
+		captured->page = capture->spares[--capture->nr_spares];
+		copy_highpage(captured->page, live);
 		capture->nr_copied++;
 	}
 	if (live)
 		put_page(live);
-	return ret;
+	return 0;
+}
+
+/**
+ * xbzrle_capture_lot() - get stable content of pending units
+ * @capture: the state
+ * @region: the region
+ * @unit: where the first is looked for; one is there
+ * @max: at most so many, from 1 to XBZRLE_CAPTURE_LOT
+ * @captured: out: their contents in order, each for xbzrle_capture_done() when it
+ *	was used and the unit is pending no more
+ *
+ * Each content is that of some moment after the harvest that reported the unit.
+ * It is the page itself if its writers can be kept out; otherwise it is copied
+ * to a spare page, of which one has to be there. In a round of a moment it is
+ * the content of that moment.
+ *
+ * Pages whose writers are kept out are locked, in the order of their units, and
+ * until they are given back nothing may wait for memory. So all live pages are
+ * there before the first is locked.
+ *
+ * Context: may sleep; session's lock.
+ * Return: how many, or if there is none -ENOMEM, -EINTR, -ENOSPC if the content of
+ * the moment is lost, or the reason the region ended.
+ */
+int xbzrle_capture_lot(struct xbzrle_capturer *capture,
+		       struct xbzrle_region *region, unsigned long unit,
+		       unsigned int max, struct xbzrle_captured *captured)
+{
+	unsigned int got = 0, nr;
+	unsigned long run = 0;
+	int ret = 0;
+
+	for (; got < max; got++, run--, unit++) {
+		if (!run)
+			run = xbzrle_dirty_next(&region->pending, &unit,
+						XBZRLE_CAPTURE_BATCH);
+		if (!run)
+			break;
+		captured[got].unit = unit;
+		ret = get_unit(capture, region, run, &captured[got]);
+		if (ret)
+			break;
+	}
+	xbzrle_race_window();
+	for (nr = 0; nr < got; nr++) {
+		ret = take_unit(capture, region, &captured[nr],
+				nr ? &captured[nr - 1] : NULL);
+		if (ret)
+			break;
+	}
+	if (nr < got) {
+		/* Their turn comes with the next lot, or never. */
+		for (unit = nr; unit < got; unit++)
+			if (captured[unit].page)
+				put_page(captured[unit].page);
+		xbzrle_capture_reset(capture);
+	}
+	return nr ?: ret;
 }
 
 /**
  * xbzrle_capture_done() - a captured content was used
  * @capture: the state
  * @region: whose
- * @captured: what xbzrle_capture_unit() gave; its page may be another by now,
+ * @captured: what xbzrle_capture_lot() gave; its page may be another by now,
  *	or NULL
  *
  * Context: session's lock.
@@ -230,7 +295,8 @@ void xbzrle_capture_done(struct xbzrle_capturer *capture,
 			 struct xbzrle_captured *captured)
 {
 	if (captured->still) {
-		region->ops->loose(captured->page);
+		if (!captured->goes_on)
+			region->ops->loose(captured->page);
 		put_page(captured->page);
 	} else {
 		xbzrle_capture_spare(capture, captured->page);
@@ -291,7 +357,7 @@ int xbzrle_capture_moment(struct xbzrle_capturer *capture,
 }
 
 /**
- * xbzrle_capture_spare() - give a page for the next capture
+ * xbzrle_capture_spare() - give a page for captures to come
  * @capture: the state
  * @page: a page that nobody else has, or one that was frozen, which is let go
  *	of, or NULL
@@ -302,10 +368,11 @@ void xbzrle_capture_spare(struct xbzrle_capturer *capture, struct page *page)
 {
 	if (!page)
 		return;
-	if (capture->spare || page_is_frozen(page))
+	if (capture->nr_spares == ARRAY_SIZE(capture->spares) ||
+	    page_is_frozen(page))
 		put_page(page);
 	else
-		capture->spare = page;
+		capture->spares[capture->nr_spares++] = page;
 }
 
 /**

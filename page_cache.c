@@ -127,25 +127,27 @@ static unsigned int worth(const struct xbzrle_cache *cache,
 
 /*
  * Looks at a few that are equally far from each other, and the next time at
- * their neighbours, so that all have their turn. Of two or more at least two are
- * looked at, so it is NULL only if there is none but, perhaps, the one that is in
- * use.
+ * their neighbours, so that all have their turn. NULL only if there is none but
+ * those in use.
  */
 static struct xbzrle_base *draw_victim(struct xbzrle_cache *cache)
 {
-	u32 stride = DIV_ROUND_UP(cache->used, VICTIM_CANDIDATES), slot;
+	u32 stride = DIV_ROUND_UP(cache->used, VICTIM_CANDIDATES), slot, turn;
 	struct xbzrle_base *victim = NULL, *base;
 	unsigned int least = UINT_MAX, value;
 
 	lockdep_assert_held(&cache->lock);
-	if (++cache->hand >= stride)
-		cache->hand = 0;
-	for (slot = cache->hand; least && slot < cache->used; slot += stride) {
-		base = xa_load(&cache->slots, slot);
-		value = worth(cache, base->use);
-		if (base != cache->busy && value < least) {
-			victim = base;
-			least = value;
+	for (turn = 0; !victim && turn < stride; turn++) {
+		if (++cache->hand >= stride)
+			cache->hand = 0;
+		for (slot = cache->hand; least && slot < cache->used;
+		     slot += stride) {
+			base = xa_load(&cache->slots, slot);
+			value = worth(cache, base->use);
+			if (!base->busy && value < least) {
+				victim = base;
+				least = value;
+			}
 		}
 	}
 	return victim;
@@ -161,8 +163,6 @@ static void base_free(struct xbzrle_cache *cache, struct xbzrle_base *base)
 		xa_store(&cache->slots, base->slot, last, LOCKED_GFP);
 		last->slot = base->slot;
 	}
-	if (cache->busy == base)
-		cache->busy = NULL;
 	kfree(base);
 }
 
@@ -308,7 +308,7 @@ void xbzrle_cache_begin_round(struct xbzrle_cache *cache)
  * @sits_out: out: the unit's deltas kept overflowing, and the caller should
  *	neither encode nor offer it this time
  *
- * Context: any but interrupts; one caller at a time, session's lock.
+ * Context: any but interrupts; session's lock.
  * Return: NULL, or the base, which stays until xbzrle_cache_settle().
  */
 struct xbzrle_base *xbzrle_cache_find(struct xbzrle_cache *cache,
@@ -333,7 +333,7 @@ struct xbzrle_base *xbzrle_cache_find(struct xbzrle_cache *cache,
 	} else if (entry) {
 		base = entry;
 		count_use(cache, base->use);
-		cache->busy = base;
+		base->busy = true;
 	}
 	spin_unlock(&cache->lock);
 	return base;
@@ -371,7 +371,7 @@ struct page *xbzrle_cache_settle(struct xbzrle_cache *cache,
 	struct page *old = base->page;
 
 	spin_lock(&cache->lock);
-	cache->busy = NULL;
+	base->busy = false;
 	overflows = overflow ? min(base->overflows + 1, OVERFLOWS_MAX) : 0;
 	if (overflows >= OVERFLOWS_TOLERATED)
 		wait = min(1U << (overflows - OVERFLOWS_TOLERATED),

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0-only
-#include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
@@ -23,6 +22,9 @@
 #define DELTA_MAX	(XBZRLE_UNIT_SIZE - XBZRLE_WIRE_DELTA - 1)
 /* Part of a new value in a moving average, as a power of two. */
 #define AVERAGE_SHIFT	6
+
+/* What is captured together is compared together. */
+static_assert(XBZRLE_CAPTURE_LOT == XBZRLE_SIMD_BATCH);
 
 /**
  * xbzrle_stream_init() - make an idle stream without bases
@@ -56,8 +58,8 @@ int xbzrle_stream_init(struct xbzrle_stream *stream, struct xarray *regions)
 void xbzrle_stream_destroy(struct xbzrle_stream *stream)
 {
 	xbzrle_capture_reset(&stream->capture);
-	if (stream->capture.spare)
-		put_page(stream->capture.spare);
+	while (stream->capture.nr_spares)
+		put_page(stream->capture.spares[--stream->capture.nr_spares]);
 	xbzrle_cache_destroy(&stream->cache);
 	kvfree(stream->setup);
 	kvfree(stream->buf);
@@ -313,17 +315,14 @@ static void push_page(struct xbzrle_stream *stream,
 /* Bytes of the record, 0 if the page is unchanged, -ENOSPC on overflow. */
 static ssize_t push_delta(struct xbzrle_stream *stream,
 			  struct xbzrle_region *region, unsigned long unit,
-			  const void *base, const void *content)
+			  const struct xbzrle_diff *diff, const void *content)
 {
 	u8 *start = buf_tail(stream), *p;
 	ssize_t len;
 
 	p = put_header(stream, start, region, unit, XBZRLE_WIRE_XBZRLE);
-	stream->comparison.base = base;
-	stream->comparison.page = content;
-	xbzrle_simd_compare(&stream->comparison, 1);
-	len = xbzrle_encode_diff(&stream->comparison.diff, content,
-				 p + XBZRLE_WIRE_DELTA, DELTA_MAX);
+	len = xbzrle_encode_diff(diff, content, p + XBZRLE_WIRE_DELTA,
+				 DELTA_MAX);
 	if (len <= 0)
 		return len;
 	*p++ = XBZRLE_WIRE_ENCODING;
@@ -337,16 +336,13 @@ static ssize_t push_delta(struct xbzrle_stream *stream,
 	return len;
 }
 
-/* Encode a captured page against its base; whether the delta overflowed. */
+/* Encode what differs from a base; whether the delta overflowed. */
 static bool encode_based(struct xbzrle_stream *stream,
 			 struct xbzrle_region *region, unsigned long unit,
-			 const struct xbzrle_base *base, const void *content)
+			 const struct xbzrle_diff *diff, const void *content)
 {
-	void *old = kmap_local_page(base->page);
-	ssize_t len;
+	ssize_t len = push_delta(stream, region, unit, diff, content);
 
-	len = push_delta(stream, region, unit, old, content);
-	kunmap_local(old);
 	if (len < 0) {
 		push_page(stream, region, unit, content);
 		stream->stats.overflow++;
@@ -371,26 +367,64 @@ static void encode_whole(struct xbzrle_stream *stream,
 		stream->stats.cache_miss++;
 }
 
-/* Whether the delta against @base, which may be NULL, overflowed. */
+/* Whether the delta overflowed, if there is one. */
 static bool encode_content(struct xbzrle_stream *stream,
 			   struct xbzrle_region *region, unsigned long unit,
-			   const struct xbzrle_base *base, bool sits_out,
-			   const void *content, bool zero)
+			   const struct xbzrle_passing *passing,
+			   const void *content)
 {
-	if (zero && !test_bit(unit, region->sent)) {
+	if (passing->zero && !test_bit(unit, region->sent)) {
 		stream->stats.unchanged_pages++;
 		return false;
 	}
-	if (zero) {
+	if (passing->zero) {
 		push_zero(stream, region, unit);
-		average(base ? &stream->based_bytes : &stream->whole_bytes,
+		average(passing->base ? &stream->based_bytes :
+					&stream->whole_bytes,
 			XBZRLE_WIRE_HEADER + 1);
 		return false;
 	}
-	if (base)
-		return encode_based(stream, region, unit, base, content);
-	encode_whole(stream, region, unit, sits_out, content);
+	if (passing->base)
+		return encode_based(stream, region, unit, passing->diff,
+				    content);
+	encode_whole(stream, region, unit, passing->sits_out, content);
 	return false;
+}
+
+/* Find the bases of captured units, and then where the contents differ. */
+static void compare_lot(struct xbzrle_stream *stream,
+			const struct xbzrle_region *region, unsigned int nr)
+{
+	struct xbzrle_comparison *comparison = stream->comparisons;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		struct xbzrle_captured *captured = &stream->captured[i];
+		struct xbzrle_passing *passing = &stream->passing[i];
+		unsigned long key = region->key + captured->unit;
+
+		/*
+		 * A hole needs none. For a FULL round, a fault that began
+		 * before it may have kept one since.
+		 */
+		if (!captured->page || stream->full)
+			xbzrle_cache_drop_base(&stream->cache, key);
+		if (!captured->page)
+			continue;
+		passing->base = xbzrle_cache_find(&stream->cache, key,
+						  &passing->sits_out);
+		/* A 64-bit kernel has all memory mapped. */
+		comparison->page = page_address(captured->page);
+		passing->zero = !memchr_inv(comparison->page, 0,
+					    XBZRLE_UNIT_SIZE);
+		if (!passing->base || passing->zero)
+			continue;
+		comparison->base = page_address(passing->base->page);
+		passing->diff = &comparison->diff;
+		comparison++;
+	}
+	xbzrle_simd_compare(stream->comparisons,
+			    comparison - stream->comparisons);
 }
 
 /*
@@ -398,20 +432,19 @@ static bool encode_content(struct xbzrle_stream *stream,
  * it is about to change. @captured is left with a page that is free.
  */
 static void encode_unit(struct xbzrle_stream *stream,
-			struct xbzrle_region *region, unsigned long unit,
-			struct xbzrle_captured *captured)
+			struct xbzrle_region *region,
+			struct xbzrle_captured *captured,
+			const struct xbzrle_passing *passing)
 {
-	unsigned long key = region->key + unit;
+	unsigned long unit = captured->unit, key = region->key + unit;
 	bool keep = !captured->still && !stream->final;
+	struct xbzrle_base *base = passing->base;
 	u8 *start = buf_tail(stream);
-	struct xbzrle_base *base;
-	bool sits_out, zero, overflow;
 	struct page *old;
-	void *content;
+	bool overflow;
 
 	if (!captured->page) {
 		/* A hole. The receiver has zeros until told otherwise. */
-		xbzrle_cache_drop_base(&stream->cache, key);
 		if (test_bit(unit, region->sent))
 			push_zero(stream, region, unit);
 		else
@@ -419,15 +452,8 @@ static void encode_unit(struct xbzrle_stream *stream,
 		return;
 	}
 
-	/* A fault that began before the round may have kept one since. */
-	if (stream->full)
-		xbzrle_cache_drop_base(&stream->cache, key);
-	base = xbzrle_cache_find(&stream->cache, key, &sits_out);
-	content = kmap_local_page(captured->page);
-	zero = !memchr_inv(content, 0, XBZRLE_UNIT_SIZE);
-	overflow = encode_content(stream, region, unit, base, sits_out,
-				  content, zero);
-	kunmap_local(content);
+	overflow = encode_content(stream, region, unit, passing,
+				  page_address(captured->page));
 	trace_xbzrle_encode(region->id, unit, base, buf_tail(stream) - start);
 
 	if (base) {
@@ -438,19 +464,19 @@ static void encode_unit(struct xbzrle_stream *stream,
 			captured->page = old;
 		else
 			put_page(old);
-	} else if (keep && !zero && !sits_out) {
+	} else if (keep && !passing->zero && !passing->sits_out) {
 		captured->page = xbzrle_cache_admit(&stream->cache, key,
 						    captured->page, true);
-	} else if (!zero && !sits_out) {
+	} else if (!passing->zero && !passing->sits_out) {
 		xbzrle_cache_count(&stream->cache, key);
 	}
 }
 
-/* The next pending unit at or behind the cursor; units in its run, or 0. */
-static unsigned long next_pending(struct xbzrle_stream *stream,
-				  struct xbzrle_region **region)
+/* Move the cursor to the next pending unit. False if there is none. */
+static bool find_pending(struct xbzrle_stream *stream,
+			 struct xbzrle_region **region)
 {
-	unsigned long id = stream->cursor_region, nr;
+	unsigned long id = stream->cursor_region;
 
 	for (; (*region = xa_find(stream->regions, &id, ULONG_MAX,
 				  XA_PRESENT)); id++) {
@@ -459,44 +485,91 @@ static unsigned long next_pending(struct xbzrle_stream *stream,
 			stream->cursor_region = id;
 			stream->cursor_unit = 0;
 		}
-		if (!(*region)->nr_pending)
+		if ((*region)->nr_pending &&
+		    xbzrle_dirty_next(&(*region)->pending,
+				      &stream->cursor_unit, 1))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Pages for what is captured next, at least one. A reader that the kernel, or
+ * its control group, has no memory for can have that of a base, and is not
+ * killed for it. A page that nobody writes needs none, so more are allocated
+ * only where that cannot be.
+ */
+static int get_spares(struct xbzrle_stream *stream,
+		      const struct xbzrle_region *region, unsigned int nr)
+{
+	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
+	struct xbzrle_capturer *capture = &stream->capture;
+	struct page *page;
+
+	if (region->ops->still && region->capture == XBZRLE_CAPTURE_PREIMAGE)
+		nr = 1;
+	while (capture->nr_spares < nr) {
+		page = alloc_page(gfp | __GFP_NORETRY);
+		if (!page && capture->nr_spares)
+			break;
+		xbzrle_capture_spare(capture, page ?:
+				     xbzrle_cache_take(&stream->cache));
+		if (capture->nr_spares)
 			continue;
-		nr = xbzrle_dirty_next(&(*region)->pending,
-				       &stream->cursor_unit,
-				       XBZRLE_CAPTURE_BATCH);
-		if (nr)
-			return nr;
+		/* There was no base, or it was a frozen page. */
+		xbzrle_capture_spare(capture,
+				     alloc_page(gfp | __GFP_RETRY_MAYFAIL));
+		if (!capture->nr_spares)
+			return -ENOMEM;
 	}
 	return 0;
 }
 
-/*
- * A page for the next capture. A reader that the kernel, or its control group,
- * has no memory for can have that of a base, and is not killed for it.
- */
-static int get_spare(struct xbzrle_stream *stream)
+/* Units to capture for @want bytes, of each of which the longest record fits. */
+static unsigned int lot_size(struct xbzrle_stream *stream, size_t want)
 {
-	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
-	struct page *page;
+	size_t left = want - (buf_tail(stream) - stream->buf);
 
-	if (stream->capture.spare)
-		return 0;
-	page = alloc_page(gfp | __GFP_NORETRY) ?:
-	       xbzrle_cache_take(&stream->cache);
-	xbzrle_capture_spare(&stream->capture, page);
-	/* There was no base, or it was a frozen page. */
-	if (!stream->capture.spare)
-		xbzrle_capture_spare(&stream->capture,
-				     alloc_page(gfp | __GFP_RETRY_MAYFAIL));
-	return stream->capture.spare ? 0 : -ENOMEM;
+	left = min_t(size_t, left / RECORD_MAX,
+		     XBZRLE_STREAM_RECORDS - stream->nr_records);
+	return clamp_t(size_t, left, 1, XBZRLE_CAPTURE_LOT);
+}
+
+/* Encode some units; how many, or why none. */
+static int fill_lot(struct xbzrle_stream *stream, struct xbzrle_region *region,
+		    size_t want)
+{
+	unsigned int max = lot_size(stream, want);
+	int nr, i;
+
+	nr = get_spares(stream, region, max);
+	if (nr)
+		return nr;
+	memset(stream->passing, 0, sizeof(stream->passing));
+	nr = xbzrle_capture_lot(&stream->capture, region, stream->cursor_unit,
+				max, stream->captured);
+	if (nr < 0)
+		return nr;
+	xbzrle_race_window();
+	compare_lot(stream, region, nr);
+	for (i = 0; i < nr; i++) {
+		struct xbzrle_captured *captured = &stream->captured[i];
+
+		encode_unit(stream, region, captured, &stream->passing[i]);
+		stream->cursor_unit = captured->unit + 1;
+		/* Before a writer goes on, who would see it pending still. */
+		xbzrle_dirty_remove(&region->pending, captured->unit, 1);
+		xbzrle_race_window();
+		region->nr_pending--;
+		xbzrle_capture_done(&stream->capture, region, captured);
+	}
+	return nr;
 }
 
 /* Encode until @want bytes are there, the buffer is full, or the round ends. */
 static int buf_fill(struct xbzrle_stream *stream, size_t want)
 {
-	struct xbzrle_captured captured;
 	struct xbzrle_region *region;
-	unsigned long unit, nr;
 	int ret = 0;
 
 	stream->read = 0;
@@ -505,8 +578,7 @@ static int buf_fill(struct xbzrle_stream *stream, size_t want)
 	want = min_t(size_t, want, XBZRLE_STREAM_BUF - RECORD_MAX);
 	while (buf_tail(stream) - stream->buf < want &&
 	       stream->nr_records < XBZRLE_STREAM_RECORDS) {
-		nr = next_pending(stream, &region);
-		if (!nr) {
+		if (!find_pending(stream, &region)) {
 			if (stream->eos_due)
 				buf_push(stream, put_be64(buf_tail(stream),
 							  XBZRLE_WIRE_EOS));
@@ -519,23 +591,9 @@ static int buf_fill(struct xbzrle_stream *stream, size_t want)
 			ret = -ENOSPC;
 			break;
 		}
-		ret = get_spare(stream);
-		if (ret)
+		ret = fill_lot(stream, region, want);
+		if (ret < 0)
 			break;
-		unit = stream->cursor_unit;
-		ret = xbzrle_capture_unit(&stream->capture, region, unit, nr,
-					  &captured);
-		if (ret)
-			break;
-		xbzrle_race_window();
-		encode_unit(stream, region, unit, &captured);
-		/* Before a writer goes on, who would see it pending still. */
-		xbzrle_dirty_remove(&region->pending, unit, 1);
-		xbzrle_race_window();
-		region->nr_pending--;
-		stream->cursor_unit++;
-		xbzrle_capture_done(&stream->capture, region, &captured);
-
 		if (fatal_signal_pending(current)) {
 			ret = -EINTR;
 			break;
@@ -544,7 +602,7 @@ static int buf_fill(struct xbzrle_stream *stream, size_t want)
 	}
 	/* Live pages are not held while nobody reads. */
 	xbzrle_capture_reset(&stream->capture);
-	return stream->nr_records ? 0 : ret;
+	return stream->nr_records || ret > 0 ? 0 : ret;
 }
 
 /* Whole records that fit, or else a part of one to a reader with nothing yet. */

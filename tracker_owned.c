@@ -446,17 +446,19 @@ static long owned_get(struct xbzrle_region *region, unsigned long unit,
 }
 
 static bool owned_still(struct xbzrle_region *region, unsigned long unit,
-			struct page *page)
+			struct page *page, bool locked)
 {
 	struct folio *folio = page_folio(page);
 
 	if (region->capture != XBZRLE_CAPTURE_PREIMAGE)
 		return false;
-	folio_lock(folio);
+	if (!locked)
+		folio_lock(folio);
 	if (folio->mapping == to_owned(region)->shmem->f_mapping &&
 	    !xbzrle_dirty_test(&region->dirty, unit))
 		return true;
-	folio_unlock(folio);
+	if (!locked)
+		folio_unlock(folio);
 	return false;
 }
 

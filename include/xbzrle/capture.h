@@ -14,6 +14,9 @@ struct xbzrle_cache;
 /* Live pages taken with one call to the tracker. */
 #define XBZRLE_CAPTURE_BATCH	32
 
+/* Units captured together. */
+#define XBZRLE_CAPTURE_LOT	8
+
 /**
  * struct xbzrle_capturer - how a session gets contents
  * @cache: keeps pre-images
@@ -29,7 +32,8 @@ struct xbzrle_cache;
  * @unit: the first of @live
  * @nr: units in @live
  * @live: references on the pages, NULL for a hole or when already captured
- * @spare: a page nobody else holds, or NULL
+ * @spares: pages nobody else holds
+ * @nr_spares: how many
  *
  * @bases, @torn and the atomic counter are also for page faults; what else
  * changes is protected by the session's lock.
@@ -48,25 +52,32 @@ struct xbzrle_capturer {
 	unsigned long unit;
 	unsigned int nr;
 	struct page *live[XBZRLE_CAPTURE_BATCH];
-	struct page *spare;
+	struct page *spares[XBZRLE_CAPTURE_LOT];
+	unsigned int nr_spares;
 };
 
 /**
  * struct xbzrle_captured - the content of a unit
+ * @unit: the unit
  * @page: the content, NULL for a hole
  * @still: @page is the live one, whose writers wait; otherwise nobody else has
  *	it
+ * @goes_on: and the next one is of the same folio
+ * @held: it was held for the round; while it is being captured
  */
 struct xbzrle_captured {
+	unsigned long unit;
 	struct page *page;
 	bool still;
+	bool goes_on;
+	bool held;
 };
 
 void xbzrle_capture_init(struct xbzrle_capturer *capture,
 			 struct xbzrle_cache *cache);
-int xbzrle_capture_unit(struct xbzrle_capturer *capture,
-			struct xbzrle_region *region, unsigned long unit,
-			unsigned long nr, struct xbzrle_captured *captured);
+int xbzrle_capture_lot(struct xbzrle_capturer *capture,
+		       struct xbzrle_region *region, unsigned long unit,
+		       unsigned int max, struct xbzrle_captured *captured);
 void xbzrle_capture_done(struct xbzrle_capturer *capture,
 			 struct xbzrle_region *region,
 			 struct xbzrle_captured *captured);

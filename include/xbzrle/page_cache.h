@@ -26,6 +26,7 @@ struct xbzrle_use {
  * @use: when its unit was sent
  * @slot: its place in the cache's slots
  * @overflows: deltas in a row that overflowed
+ * @busy: a reader encodes against it, so it is not to be evicted
  */
 struct xbzrle_base {
 	struct page *page;
@@ -33,6 +34,7 @@ struct xbzrle_base {
 	struct xbzrle_use *use;
 	u32 slot;
 	u8 overflows;
+	bool busy;
 };
 
 /**
@@ -48,7 +50,6 @@ struct xbzrle_base {
  * @held: pages in @moments
  * @sitting_out: values in @entries, bounded so that they stay small beside
  *	the bases
- * @busy: the base that a reader encodes against, not to be evicted
  * @dropping: no base is admitted, as counters are being freed
  * @freq: arrays of struct xbzrle_use, by key / XBZRLE_CACHE_FREQ_LEAF; made
  *	where a unit was sent; freed under the session's lock
@@ -68,7 +69,6 @@ struct xbzrle_cache {
 	u32 used;
 	u32 held;
 	u32 sitting_out;
-	struct xbzrle_base *busy;
 	bool dropping;
 	struct xarray freq;
 	u32 round;

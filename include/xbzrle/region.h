@@ -59,7 +59,8 @@ struct xbzrle_keeper {
  *	reason the region ended.
  * @still: keep writers out of a page that @get gave until @loose; NULL where
  *	that cannot be. False, without that, if the page may have been written
- *	since the harvest, or can be without a fault.
+ *	since the harvest, or can be without a fault. @locked: another page of
+ *	its folio is kept so already, and @loose is due once for both.
  * @loose: let writers in again
  * @check: 0, or the reason the region ended and the address that showed it
  * @release: the session lets go of the region
@@ -73,7 +74,7 @@ struct xbzrle_tracker_ops {
 	long (*get)(struct xbzrle_region *region, unsigned long unit,
 		    unsigned int nr, struct page **pages);
 	bool (*still)(struct xbzrle_region *region, unsigned long unit,
-		      struct page *page);
+		      struct page *page, bool locked);
 	void (*loose)(struct page *page);
 	int (*check)(struct xbzrle_region *region, u64 *addr);
 	void (*release)(struct xbzrle_region *region);

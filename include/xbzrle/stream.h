@@ -22,6 +22,20 @@ struct xbzrle_region;
 #define XBZRLE_STREAM_RECORDS	1024
 
 /**
+ * struct xbzrle_passing - what is known of a unit between capture and record
+ * @base: its base, or NULL
+ * @diff: where the content differs from it, if it is to have a delta
+ * @sits_out: its deltas kept overflowing
+ * @zero: the content is zero
+ */
+struct xbzrle_passing {
+	struct xbzrle_base *base;
+	const struct xbzrle_diff *diff;
+	bool sits_out;
+	bool zero;
+};
+
+/**
  * struct xbzrle_stream - what a session has still to hand out
  * @regions: id to region; the session's
  * @cache: bases of all regions
@@ -30,7 +44,9 @@ struct xbzrle_region;
  * @setup: setup section to precede the records, or NULL
  * @setup_len: bytes in @setup
  * @setup_read: bytes of it handed out
- * @comparison: of the unit being encoded
+ * @captured: contents of the units being encoded
+ * @passing: what else is known of each
+ * @comparisons: of those that are to have a delta
  * @buf: encoded records
  * @read: offset in @buf of the first byte not handed out
  * @ends: offset behind each record in @buf
@@ -58,7 +74,9 @@ struct xbzrle_stream {
 	u8 *setup;
 	size_t setup_len;
 	size_t setup_read;
-	struct xbzrle_comparison comparison;
+	struct xbzrle_captured captured[XBZRLE_CAPTURE_LOT];
+	struct xbzrle_passing passing[XBZRLE_CAPTURE_LOT];
+	struct xbzrle_comparison comparisons[XBZRLE_CAPTURE_LOT];
 	u8 *buf;
 	u32 read;
 	u32 ends[XBZRLE_STREAM_RECORDS];
