@@ -444,6 +444,36 @@ static void base_in_use_is_not_evicted(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, xbzrle_cache_shrink(cache, 2), 1UL);
 }
 
+/* Wherever they are, and however few are looked at at a time. */
+static void victim_is_found_among_bases_in_use(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct xbzrle_base *busy[16];
+	struct page *page, *got;
+	unsigned int turn, i;
+	bool sits_out;
+
+	set_pages(test, 17);
+	sweep(test, 0, 17);
+	for (i = 0; i < 16; i++)
+		busy[i] = xbzrle_cache_find(cache, i + (i >= 5), &sits_out);
+	for (turn = 0; turn < 17; turn++) {
+		page = new_page(test);
+		KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, 100, page, true), 0);
+		KUNIT_EXPECT_EQ(test, cache->used, 16U);
+		KUNIT_EXPECT_TRUE(test, xbzrle_cache_release(cache, 100, &got));
+		KUNIT_EXPECT_PTR_EQ(test, got, page);
+		KUNIT_EXPECT_NULL(test, admit(cache, 5, page));
+	}
+	page = xbzrle_cache_take(cache);
+	KUNIT_EXPECT_NOT_NULL(test, page);
+	put_page(page);
+	KUNIT_EXPECT_NULL(test, xbzrle_cache_take(cache));
+	for (i = 0; i < 16; i++)
+		put_page(replace(cache, busy[i], new_page(test)));
+	KUNIT_EXPECT_EQ(test, cache->used, 16U);
+}
+
 static void moments_come_before_bases(struct kunit *test)
 {
 	struct xbzrle_cache *cache = test->priv;
@@ -586,6 +616,7 @@ static struct kunit_case cache_cases[] = {
 	KUNIT_CASE(without_a_page_the_base_goes),
 	KUNIT_CASE(what_is_about_to_change_is_wanted_as_what_was_sent),
 	KUNIT_CASE(base_in_use_is_not_evicted),
+	KUNIT_CASE(victim_is_found_among_bases_in_use),
 	KUNIT_CASE(moments_come_before_bases),
 	KUNIT_CASE(first_moment_stays),
 	KUNIT_CASE(moments_of_a_region_go_with_it),
