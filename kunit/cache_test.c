@@ -135,7 +135,7 @@ static void admitting_to_a_full_cache_gives_a_page_back(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, admit(cache, 1, a));
 	/* As often seen as the victim: refused. Then more often. */
 	spare = admit(cache, 2, b);
-	KUNIT_EXPECT_PTR_EQ(test, spare, b);
+	KUNIT_ASSERT_PTR_EQ(test, spare, b);
 	xbzrle_cache_begin_round(cache);
 	spare = admit(cache, 2, b);
 	if (spare == b)
