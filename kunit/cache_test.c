@@ -459,14 +459,14 @@ static void victim_is_found_among_bases_in_use(struct kunit *test)
 		busy[i] = xbzrle_cache_find(cache, i + (i >= 5), &sits_out);
 	for (turn = 0; turn < 17; turn++) {
 		page = new_page(test);
-		KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, 100, page, true), 0);
-		KUNIT_EXPECT_EQ(test, cache->used, 16U);
+		KUNIT_ASSERT_EQ(test, xbzrle_cache_hold(cache, 100, page, true), 0);
+		KUNIT_ASSERT_EQ(test, cache->used, 16U);
 		KUNIT_EXPECT_TRUE(test, xbzrle_cache_release(cache, 100, &got));
 		KUNIT_EXPECT_PTR_EQ(test, got, page);
 		KUNIT_EXPECT_NULL(test, admit(cache, 5, page));
 	}
 	page = xbzrle_cache_take(cache);
-	KUNIT_EXPECT_NOT_NULL(test, page);
+	KUNIT_ASSERT_NOT_NULL(test, page);
 	put_page(page);
 	KUNIT_EXPECT_NULL(test, xbzrle_cache_take(cache));
 	for (i = 0; i < 16; i++)
