@@ -489,7 +489,7 @@ static void moments_come_before_bases(struct kunit *test)
 	}
 	/* No base is left to make room, and none comes in. */
 	page[3] = new_page(test);
-	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, 3, page[3], true), -ENOSPC);
+	KUNIT_ASSERT_EQ(test, xbzrle_cache_hold(cache, 3, page[3], true), -ENOSPC);
 	KUNIT_EXPECT_FALSE(test, xbzrle_cache_wants(cache, 3, &got));
 	KUNIT_EXPECT_PTR_EQ(test, admit(cache, 3, page[3]), page[3]);
 	/* A hole needs no room. */
