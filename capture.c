@@ -160,35 +160,48 @@ static int get_unit(struct xbzrle_capturer *capture,
 	return get_live(capture, region, captured->unit, nr, &captured->page);
 }
 
-/* Keep writers out of a live page, which may be of the same folio as @before's. */
+/*
+ * Keep writers out of a live page. @last is the last of the lot of which they are
+ * kept out already, or NULL; both may be of one folio.
+ */
 static bool take_still(struct xbzrle_region *region,
 		       struct xbzrle_captured *captured,
-		       struct xbzrle_captured *before)
+		       struct xbzrle_captured *last)
 {
-	bool locked = before && before->still &&
-		      page_folio(before->page) == page_folio(captured->page);
+	bool locked = last &&
+		      page_folio(last->page) == page_folio(captured->page);
 
 	if (!region->ops->still(region, captured->unit, captured->page, locked))
 		return false;
 	captured->still = true;
 	if (locked)
-		before->goes_on = true;
+		last->goes_on = true;
 	return true;
 }
 
 /*
  * Put stable content in the place of the live page, which @captured gives up.
- * With an error it has it still.
+ * With an error it has it still. -EAGAIN: not while @last is locked. -ESTALE: the
+ * live page is not that of the unit any more.
  */
 static int take_unit(struct xbzrle_capturer *capture,
 		     struct xbzrle_region *region,
 		     struct xbzrle_captured *captured,
-		     struct xbzrle_captured *before)
+		     struct xbzrle_captured *last)
 {
 	unsigned long key = region->key + captured->unit;
 	const struct xbzrle_tracker_ops *ops = region->ops;
 	struct page *live = captured->page, *kept;
 
+	if (live && ops->still && take_still(region, captured, last)) {
+		capture->nr_still++;
+		return 0;
+	}
+	if (!live && !captured->held && !region->moment)
+		return 0;
+	/* To wait for faults, or to admit a copy, may be to wait for memory. */
+	if (last)
+		return -EAGAIN;
 	if (captured->held) {
 		xbzrle_cache_release(capture->cache, key, &captured->page);
 		if (captured->page && page_is_frozen(captured->page))
@@ -197,21 +210,23 @@ static int take_unit(struct xbzrle_capturer *capture,
 			capture->nr_moments++;
 		return 0;
 	}
-	if (live && ops->still && take_still(region, captured, before)) {
-		capture->nr_still++;
-		return 0;
-	}
 	if (region->moment) {
 		/* Who was faster, a punch too, has kept it or is about to. */
 		xbzrle_region_settle_writes(region);
 		if (xbzrle_cache_release(capture->cache, key, &kept)) {
 			capture->nr_moments++;
+		} else if (READ_ONCE(capture->torn)) {
+			return -ENOSPC;
+		} else if (live && region->capture == XBZRLE_CAPTURE_PREIMAGE &&
+			   !xbzrle_dirty_test(&region->dirty, captured->unit)) {
+			/* It was swapped out. */
+			return -ESTALE;
 		} else if (live || !ops->still) {
 			WRITE_ONCE(capture->torn, true);
 			return -ENOSPC;
 		}
 		captured->page = kept;
-	} else if (live) {
+	} else {
 		if (!capture->nr_spares)
 			return -ENOMEM;
 		captured->page = capture->spares[--capture->nr_spares];
@@ -221,6 +236,19 @@ static int take_unit(struct xbzrle_capturer *capture,
 	if (live)
 		put_page(live);
 	return 0;
+}
+
+/* Of a unit whose turn comes with the next lot the live page stays. */
+static void give_back(struct xbzrle_capturer *capture,
+		      const struct xbzrle_captured *captured)
+{
+	if (!captured->page)
+		return;
+	if (captured->unit >= capture->unit &&
+	    captured->unit - capture->unit < capture->nr)
+		capture->live[captured->unit - capture->unit] = captured->page;
+	else
+		put_page(captured->page);
 }
 
 /**
@@ -239,18 +267,20 @@ static int take_unit(struct xbzrle_capturer *capture,
  *
  * Pages whose writers are kept out are locked, in the order of their units, and
  * until they are given back nothing may wait for memory. So all live pages are
- * there before the first is locked.
+ * there before the first is locked, and such pages and others are not in one lot.
  *
  * Context: may sleep; session's lock.
- * Return: how many, or if there is none -ENOMEM, -EINTR, -ENOSPC if the content of
- * the moment is lost, or the reason the region ended.
+ * Return: how many, 0 if the first has to be captured anew, -ENOMEM, -EINTR, -ENOSPC
+ * if the content of the moment is lost, or the reason the region ended.
  */
 int xbzrle_capture_lot(struct xbzrle_capturer *capture,
 		       struct xbzrle_region *region, unsigned long unit,
 		       unsigned int max, struct xbzrle_captured *captured)
 {
-	unsigned int got = 0, nr;
+	struct xbzrle_captured *last = NULL;
+	unsigned int got = 0, nr, i;
 	unsigned long run = 0;
+	bool copied = false;
 	int ret = 0;
 
 	for (; got < max; got++, run--, unit++) {
@@ -266,19 +296,24 @@ int xbzrle_capture_lot(struct xbzrle_capturer *capture,
 	}
 	xbzrle_race_window();
 	for (nr = 0; nr < got; nr++) {
-		ret = take_unit(capture, region, &captured[nr],
-				nr ? &captured[nr - 1] : NULL);
+		ret = take_unit(capture, region, &captured[nr], last);
 		if (ret)
 			break;
+		if (captured[nr].still && copied) {
+			region->ops->loose(captured[nr].page);
+			capture->nr_still--;
+			break;
+		}
+		if (captured[nr].still)
+			last = &captured[nr];
+		else if (captured[nr].page)
+			copied = true;
 	}
-	if (nr < got) {
-		/* Their turn comes with the next lot, or never. */
-		for (unit = nr; unit < got; unit++)
-			if (captured[unit].page)
-				put_page(captured[unit].page);
+	for (i = nr; i < got; i++)
+		give_back(capture, &captured[i]);
+	if (ret == -ESTALE)
 		xbzrle_capture_reset(capture);
-	}
-	return nr ?: ret;
+	return nr || ret == -ESTALE ? nr : ret;
 }
 
 /**

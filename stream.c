@@ -496,18 +496,14 @@ static bool find_pending(struct xbzrle_stream *stream,
 /*
  * Pages for what is captured next, at least one. A reader that the kernel, or
  * its control group, has no memory for can have that of a base, and is not
- * killed for it. A page that nobody writes needs none, so more are allocated
- * only where that cannot be.
+ * killed for it.
  */
-static int get_spares(struct xbzrle_stream *stream,
-		      const struct xbzrle_region *region, unsigned int nr)
+static int get_spares(struct xbzrle_stream *stream, unsigned int nr)
 {
 	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
 	struct xbzrle_capturer *capture = &stream->capture;
 	struct page *page;
 
-	if (region->ops->still && region->capture == XBZRLE_CAPTURE_PREIMAGE)
-		nr = 1;
 	while (capture->nr_spares < nr) {
 		page = alloc_page(gfp | __GFP_NORETRY);
 		if (!page && capture->nr_spares)
@@ -542,7 +538,7 @@ static int fill_lot(struct xbzrle_stream *stream, struct xbzrle_region *region,
 	unsigned int max = lot_size(stream, want);
 	int nr, i;
 
-	nr = get_spares(stream, region, max);
+	nr = get_spares(stream, max);
 	if (nr)
 		return nr;
 	memset(stream->passing, 0, sizeof(stream->passing));
@@ -578,6 +574,12 @@ static int buf_fill(struct xbzrle_stream *stream, size_t want)
 	want = min_t(size_t, want, XBZRLE_STREAM_BUF - RECORD_MAX);
 	while (buf_tail(stream) - stream->buf < want &&
 	       stream->nr_records < XBZRLE_STREAM_RECORDS) {
+		/* Told at once, or when what is encoded was handed out. */
+		if (stream->moment && stream->eos_due &&
+		    READ_ONCE(stream->capture.torn)) {
+			ret = -ENOSPC;
+			break;
+		}
 		if (!find_pending(stream, &region)) {
 			if (stream->eos_due)
 				buf_push(stream, put_be64(buf_tail(stream),
@@ -586,11 +588,6 @@ static int buf_fill(struct xbzrle_stream *stream, size_t want)
 			break;
 		}
 
-		/* Told at once, or when what is encoded was handed out. */
-		if (stream->moment && READ_ONCE(stream->capture.torn)) {
-			ret = -ENOSPC;
-			break;
-		}
 		ret = fill_lot(stream, region, want);
 		if (ret < 0)
 			break;

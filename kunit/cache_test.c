@@ -444,7 +444,7 @@ static void base_in_use_is_not_evicted(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, xbzrle_cache_shrink(cache, 2), 1UL);
 }
 
-/* Wherever they are, and however few are looked at at a time. */
+/* Wherever they are, and however few are looked at in one go. */
 static void victim_is_found_among_bases_in_use(struct kunit *test)
 {
 	struct xbzrle_cache *cache = test->priv;

@@ -62,7 +62,7 @@ struct xbzrle_capturer {
  * @page: the content, NULL for a hole
  * @still: @page is the live one, whose writers wait; otherwise nobody else has
  *	it
- * @goes_on: and the next one is of the same folio
+ * @goes_on: and the next one is of the same folio, which is locked for both
  * @held: it was held for the round; while it is being captured
  */
 struct xbzrle_captured {

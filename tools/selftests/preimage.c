@@ -17,6 +17,7 @@
 #define LENGTH		(PAGES * UNIT)
 #define PUNCH		(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)
 #define MOMENT		XBZRLE_SYNC_POINT_IN_TIME
+#define SHMEM_HUGE	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
 
 FIXTURE(preimage)
 {
@@ -284,6 +285,45 @@ TEST_F(preimage, punched_and_written_while_rounds_run)
 	}
 	EXPECT_LT(0, p.punches);
 }
+
+#if MM_HAVE_HUGE_PAGES
+/* Some pages of a large folio are written again before their turn. */
+TEST_F(preimage, written_in_a_large_folio_before_it_is_read)
+{
+	const size_t length = 2 * HUGE_SIZE;
+	unsigned int flags, i, n;
+	unsigned char *mem;
+	int rfd;
+
+	if (mm_write_file(SHMEM_HUGE, "always"))
+		SKIP(return, "no huge pages");
+	ASSERT_EQ(0, dev_set_cache(self->fd, 2 * length));
+	rfd = dev_create(self->fd, "huge", length, NULL);
+	ASSERT_LE(0, rfd);
+	mem = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, rfd, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	for (i = 0; i < length / UNIT; i++)
+		memset(mem + i * UNIT, i | 1, UNIT);
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	for (flags = 0;; flags = MOMENT) {
+		touch(mem, 0, length / UNIT);
+		ASSERT_EQ(0, dev_sync(self->fd, flags, NULL));
+		for (i = 0; i < 512; i += n) {
+			n = 1 + i / 16 % 9;
+			touch(mem, i, 1);
+		}
+		ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+		EXPECT_EQ(0, STAT(torn_rounds));
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_EQ(-1, model_diff(self->model, "huge", mem, 0, length));
+		if (flags)
+			break;
+	}
+	munmap(mem, length);
+	close(rfd);
+	mm_write_file(SHMEM_HUGE, "never");
+}
+#endif
 
 /* Whoever marks wrote unseen: what was kept since may be too late a base. */
 TEST_F(preimage, marked_pages_go_whole)
@@ -612,6 +652,27 @@ TEST_F(preimage, marked_in_a_round_of_a_moment)
 	ASSERT_EQ(0, dev_mark_units(self->fd, self->id, 5, 1));
 	ASSERT_EQ(0, read_torn(self->fd, self->model, &errors));
 	EXPECT_EQ(1, errors);
+	EXPECT_ROUND();
+}
+
+/* What is lost while the last record is on its way is told before the end. */
+TEST_F(preimage, marked_when_only_the_end_is_left)
+{
+	unsigned int errors;
+	unsigned char byte;
+
+	touch(self->mem, 3, 1);
+	SYNC_MOMENT(0);
+	do {
+		ASSERT_EQ(1, read(self->fd, &byte, 1));
+		ASSERT_EQ(0, model_feed(self->model, &byte, 1));
+	} while (!self->model->round.xbzrle || !model_at_item(self->model));
+	ASSERT_FALSE(model_idle(self->model));
+	ASSERT_EQ(0, dev_mark_units(self->fd, self->id, 5, 1));
+	ASSERT_EQ(0, read_torn(self->fd, self->model, &errors));
+	EXPECT_EQ(1, errors);
+	EXPECT_EQ(1, STAT(torn_rounds));
+	EXPECT_TRUE(model_idle(self->model));
 	EXPECT_ROUND();
 }
 

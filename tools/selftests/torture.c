@@ -402,6 +402,7 @@ static void run(const struct config *c, uint64_t seed, double seconds)
 	unsigned int i;
 
 	begin_world(c, seed + (c - configs));
+	env_huge_files(c->huge);
 	if (oracle_begin(c) && map_all())
 		equal = run_all(seconds);
 	oracle_end();

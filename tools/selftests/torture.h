@@ -366,6 +366,7 @@ double now(void);
 void env_set_up(void);
 void env_tear_down(void);
 bool env_has(unsigned int features);
+void env_huge_files(bool everywhere);
 void env_name(unsigned int features, char *text, size_t size);
 bool env_pressure(void);
 bool env_events(bool judge);

@@ -232,6 +232,18 @@ void env_tear_down(void)
 }
 
 /**
+ * env_huge_files() - where shared memory gets huge pages
+ * @everywhere: also where no mapping asks for them: files have none when a kernel
+ *	module reads them
+ */
+void env_huge_files(bool everywhere)
+{
+	if (features & HAS_HUGE)
+		mm_write_file(THP "shmem_enabled",
+			      everywhere ? "always" : "advise");
+}
+
+/**
  * env_has() - is all of this there?
  * @needs: enum feature
  *
