@@ -10,8 +10,11 @@
  *				regions; mapping tracker: registration;
  *				external tracker: what is populated.
  *				Of who sets the cache: what it has locked
+ *       region->punch_lock	for reading: who punches a hole. For writing: to
+ *				wait for these, before a moment
  *       folio locks		owned and mapping tracker: a run's, in index
- *				order
+ *				order; a reader: those of a lot, likewise, and
+ *				then it waits for nothing
  *         i_mmap_rwsem		owned and mapping tracker: write-protection of
  *				mappings
  *         page-table lock	pte tracker: one PTE at a time
@@ -26,10 +29,10 @@
  *
  * Page faults take mmap_lock, then a folio's lock, and add to a dirty set
  * without a lock; then a region's keeper_lock and the cache's lock, and never
- * session->lock. read() copies to its buffer
- * and MARK_DIRTY from its bitmap under session->lock, and their faults are some
- * of these. mmap() of a region's file runs under mmap_lock and takes no lock of
- * ours.
+ * session->lock. Nor does who punches a hole, with punch_lock above. read()
+ * copies to its buffer and MARK_DIRTY from its bitmap under session->lock, and
+ * their faults are some of these. mmap() of a region's file runs under mmap_lock
+ * and takes no lock of ours.
  */
 #ifndef _XBZRLE_SESSION_H
 #define _XBZRLE_SESSION_H
