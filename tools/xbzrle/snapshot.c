@@ -253,18 +253,15 @@ static int take_rounds(struct snapshot *snapshot, struct xbzrle_error *err)
 }
 
 /*
- * A chain may end with its process, or when it is told to. What fails because
- * a process ends may have other words for it, and come a moment before.
+ * Did it fail because the process ends? That may have other words for it, and come
+ * a moment before: its memory goes first.
  */
-static bool is_end(const struct snapshot *snapshot, int ret)
+static bool process_ends(const struct snapshot *snapshot, int ret)
 {
 	struct pollfd end = { .events = POLLIN };
 
-	if (!snapshot->rounds)
-		return false;
-	if (ret == -EINTR || ret == -ESRCH)
-		return true;
-	if (!snapshot->options->pid || ret == -ENOSPC)
+	if (!snapshot->options->pid || !snapshot->rounds ||
+	    !ret || ret == -EINTR || ret == -ENOSPC)
 		return false;
 	end.fd = snapshot->target.pidfd;
 	return poll(&end, 1, END_MS) > 0;
@@ -274,10 +271,13 @@ static int summarize(const struct snapshot *snapshot, int ret,
 		     struct xbzrle_error *err)
 {
 	const struct options *options = snapshot->options;
+	bool ends = process_ends(snapshot, ret);
 
-	if (ret && !is_end(snapshot, ret))
+	/* A chain may end with its process, or when it is told to. */
+	if (ret && (!snapshot->rounds ||
+		    !(ends || ret == -EINTR || ret == -ESRCH)))
 		return ret;
-	if (ret && options->pid && target_has_ended(&snapshot->target))
+	if (ends)
 		xbzrle_fail(err, ESRCH, 0, "process %d has ended",
 			    options->pid);
 	if (!options->quiet) {
