@@ -79,6 +79,14 @@ int main(int argc, char **argv)
 	if (!strcmp(how, "shared")) {
 		int file = memfd_create("writer", 0);
 
+		/* A part that it never touches where it is mapped. */
+		for (turn = 0; turn < 100; turn++) {
+			uint64_t value = draw();
+
+			if (pwrite(file, &value, sizeof(value), MAP_SIZE / 2 +
+				   draw() % (MAP_SIZE / 16) * 8) < 0)
+				return 1;
+		}
 		if (ftruncate(file, MAP_SIZE))
 			return 1;
 		map = mmap(NULL, MAP_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED,

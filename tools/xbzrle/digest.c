@@ -62,10 +62,125 @@ static int add_bytes(XXH3_state_t *state, int fd, uint64_t from,
 	return 0;
 }
 
-/* One run of pages that are alike: all there, or all never touched. */
-static int add_pages(XXH3_state_t *state, int mem, const uint64_t *pagemap,
-		     uint64_t addr, size_t pages, uint8_t *buffer,
-		     struct xbzrle_error *err)
+/* The next part of a file that is not a hole, at or behind @at. */
+static void find_data(int fd, uint64_t at, uint64_t length, uint64_t *data,
+		      uint64_t *hole)
+{
+	off_t found = lseek(fd, at, SEEK_DATA);
+
+	*data = found < 0 ? length : (uint64_t)found;
+	/* A file system that knows no holes answers with all of it. */
+	if (found < 0 && errno != ENXIO)
+		*data = at;
+	if (*data > length)
+		*data = length;
+	found = *data < length ? lseek(fd, *data, SEEK_HOLE) : -1;
+	*hole = found < 0 || (uint64_t)found > length ? length :
+							 (uint64_t)found;
+}
+
+/* A part of a file, to @end, of which holes are not read. */
+static int add_file(XXH3_state_t *state, int fd, uint64_t at, uint64_t end,
+		    uint8_t *buffer, struct xbzrle_error *err)
+{
+	uint64_t data, hole;
+	int ret = 0;
+
+	while (at < end && !ret) {
+		find_data(fd, at, end, &data, &hole);
+		ret = add_zeros(state, data - at, err);
+		if (ret || data == end)
+			break;
+		ret = add_bytes(state, fd, data, hole - data, buffer, err);
+		at = hole;
+	}
+	return ret;
+}
+
+/**
+ * struct process - whose memory is digested
+ * @pid: process
+ * @mem: /proc/PID/mem
+ * @start: of the mapping that was looked up last
+ * @end: of it
+ * @shared: it is shared: what is in no page table may be in its file
+ * @offset: of @start in the file
+ * @file: the file if it is shared and can be opened, or -1
+ */
+struct process {
+	pid_t pid;
+	int mem;
+	uint64_t start, end;
+	bool shared;
+	uint64_t offset;
+	int file;
+};
+
+/* Nothing is known of memory that is in no mapping; to read it will tell. */
+static void look_up(struct process *process, uint64_t addr)
+{
+	unsigned long long start, end, offset;
+	char path[80], line[512], access[5];
+	FILE *maps;
+
+	if (process->file >= 0)
+		close(process->file);
+	process->file = -1;
+	process->start = addr;
+	process->end = addr + UNIT;
+	process->shared = true;
+	snprintf(path, sizeof(path), "/proc/%d/maps", process->pid);
+	maps = fopen(path, "re");
+	while (maps && fgets(line, sizeof(line), maps)) {
+		if (sscanf(line, "%llx-%llx %4s %llx", &start, &end, access,
+			   &offset) != 4 || addr < start || addr >= end)
+			continue;
+		process->start = start;
+		process->end = end;
+		process->shared = access[3] == 's';
+		process->offset = offset;
+		snprintf(path, sizeof(path), "/proc/%d/map_files/%llx-%llx",
+			 process->pid, start, end);
+		if (process->shared)
+			process->file = open(path, O_RDONLY | O_CLOEXEC);
+		break;
+	}
+	if (maps)
+		fclose(maps);
+}
+
+/*
+ * Pages that are in no page table. Private ones are zero, shared ones may be so,
+ * or the process has not touched them since they came to be or were swapped out.
+ */
+static int add_absent(XXH3_state_t *state, struct process *process,
+		      uint64_t addr, uint64_t length, uint8_t *buffer,
+		      struct xbzrle_error *err)
+{
+	uint64_t end = addr + length, some, at;
+	int ret = 0;
+
+	for (; addr < end && !ret; addr += some) {
+		if (addr < process->start || addr >= process->end)
+			look_up(process, addr);
+		some = process->end < end ? process->end - addr : end - addr;
+		at = process->offset + (addr - process->start);
+		if (!process->shared)
+			ret = add_zeros(state, some, err);
+		else if (process->file >= 0)
+			ret = add_file(state, process->file, at, at + some,
+				       buffer, err);
+		else
+			ret = add_bytes(state, process->mem, addr, some, buffer,
+					err);
+	}
+	return ret;
+}
+
+/* One run of pages that are alike: all there, or in no page table. */
+static int add_pages(XXH3_state_t *state, struct process *process,
+		     const uint64_t *pagemap, uint64_t addr, size_t pages,
+		     uint8_t *buffer, struct xbzrle_error *err)
 {
 	const uint64_t there = PAGEMAP_PRESENT | PAGEMAP_SWAPPED;
 	size_t at, run;
@@ -77,10 +192,11 @@ static int add_pages(XXH3_state_t *state, int mem, const uint64_t *pagemap,
 		       !(pagemap[at] & there) == !(pagemap[at + run] & there))
 			run++;
 		if (pagemap[at] & there)
-			ret = add_bytes(state, mem, addr + at * UNIT,
+			ret = add_bytes(state, process->mem, addr + at * UNIT,
 					run * UNIT, buffer, err);
 		else
-			ret = add_zeros(state, run * UNIT, err);
+			ret = add_absent(state, process, addr + at * UNIT,
+					 run * UNIT, buffer, err);
 	}
 	return ret;
 }
@@ -121,14 +237,16 @@ static int start(XXH3_state_t **state, uint8_t **buffer,
 }
 
 /**
- * digest_process() - digest of a stopped process's private memory
+ * digest_process() - digest of a stopped process's memory
  * @pid: process
  * @addr: first address
  * @length: bytes
  * @digest: filled in with DIGEST_SIZE bytes
  * @err: set on failure
  *
- * Pages that were never touched count as zeros and stay untouched.
+ * Pages that were never touched count as zeros and stay untouched, but shared
+ * ones whose file cannot be opened, which takes CAP_CHECKPOINT_RESTORE: they are
+ * read where the process would read them.
  *
  * Return: 0 or a negative errno.
  */
@@ -137,17 +255,18 @@ int digest_process(pid_t pid, uint64_t addr, uint64_t length, uint8_t *digest,
 {
 	uint64_t pagemap[512];
 	XXH3_state_t *state;
+	struct process process = { .pid = pid, .file = -1 };
 	uint64_t end = addr + length;
-	int mem, map, ret;
 	uint8_t *buffer;
+	int map, ret;
 	ssize_t got;
 
 	ret = start(&state, &buffer, err);
 	if (ret)
 		return ret;
-	mem = open_proc(pid, "mem", err);
-	if (mem < 0) {
-		ret = mem;
+	process.mem = open_proc(pid, "mem", err);
+	if (process.mem < 0) {
+		ret = process.mem;
 		goto free_state;
 	}
 	map = open_proc(pid, "pagemap", err);
@@ -168,15 +287,17 @@ int digest_process(pid_t pid, uint64_t addr, uint64_t length, uint8_t *digest,
 					  pid);
 			break;
 		}
-		ret = add_pages(state, mem, pagemap, addr,
+		ret = add_pages(state, &process, pagemap, addr,
 				got / sizeof(*pagemap), buffer, err);
 	}
 	if (!ret)
 		finish(state, digest);
 
+	if (process.file >= 0)
+		close(process.file);
 	close(map);
 close_mem:
-	close(mem);
+	close(process.mem);
 free_state:
 	XXH3_freeState(state);
 	free(buffer);
@@ -222,20 +343,6 @@ int digest_memory(const uint8_t *memory, const uint8_t *filled, uint64_t length,
 	return ret;
 }
 
-/* The next part of a file that is not a hole, at or behind @at. */
-static void find_data(int fd, uint64_t at, uint64_t length, uint64_t *data,
-		      uint64_t *hole)
-{
-	off_t found = lseek(fd, at, SEEK_DATA);
-
-	*data = found < 0 ? length : (uint64_t)found;
-	/* A file system that knows no holes answers with all of it. */
-	if (found < 0 && errno != ENXIO)
-		*data = at;
-	found = *data < length ? lseek(fd, *data, SEEK_HOLE) : -1;
-	*hole = found < 0 ? length : (uint64_t)found;
-}
-
 /**
  * digest_file() - digest of an image
  * @fd: file
@@ -248,7 +355,6 @@ static void find_data(int fd, uint64_t at, uint64_t length, uint64_t *data,
 int digest_file(int fd, uint64_t length, uint8_t *digest,
 		struct xbzrle_error *err)
 {
-	uint64_t at = 0, data, hole;
 	XXH3_state_t *state;
 	uint8_t *buffer;
 	int ret;
@@ -256,14 +362,7 @@ int digest_file(int fd, uint64_t length, uint8_t *digest,
 	ret = start(&state, &buffer, err);
 	if (ret)
 		return ret;
-	while (at < length && !ret) {
-		find_data(fd, at, length, &data, &hole);
-		ret = add_zeros(state, data - at, err);
-		if (ret || data == length)
-			break;
-		ret = add_bytes(state, fd, data, hole - data, buffer, err);
-		at = hole;
-	}
+	ret = add_file(state, fd, 0, length, buffer, err);
 	if (!ret)
 		finish(state, digest);
 	XXH3_freeState(state);
