@@ -120,7 +120,8 @@ struct process {
 static void look_up(struct process *process, uint64_t addr)
 {
 	unsigned long long start, end, offset;
-	char path[80], line[512], access[5];
+	char path[80], access[5], *line = NULL;
+	size_t room = 0;
 	FILE *maps;
 
 	if (process->file >= 0)
@@ -131,7 +132,8 @@ static void look_up(struct process *process, uint64_t addr)
 	process->shared = true;
 	snprintf(path, sizeof(path), "/proc/%d/maps", process->pid);
 	maps = fopen(path, "re");
-	while (maps && fgets(line, sizeof(line), maps)) {
+	/* Whole lines: the rest of a long name might look like another one. */
+	while (maps && getline(&line, &room, maps) > 0) {
 		if (sscanf(line, "%llx-%llx %4s %llx", &start, &end, access,
 			   &offset) != 4 || addr < start || addr >= end)
 			continue;
@@ -145,6 +147,7 @@ static void look_up(struct process *process, uint64_t addr)
 			process->file = open(path, O_RDONLY | O_CLOEXEC);
 		break;
 	}
+	free(line);
 	if (maps)
 		fclose(maps);
 }
