@@ -265,11 +265,20 @@ static void *count(void *arg)
 			c->lost += *p != expected[i];
 			*p = ++expected[i];
 		}
-		c->passes++;
+		__atomic_fetch_add(&c->passes, 1, __ATOMIC_RELAXED);
 	}
 	for (i = 0; i < PAGES; i++)
 		c->lost += c->mem[i * UNIT + c->lane] != expected[i];
 	return NULL;
+}
+
+/* A busy machine may give a writer no time for as long as all rounds take. */
+static bool all_have_written(const struct counter *counters, unsigned int n)
+{
+	while (n--)
+		if (__atomic_load_n(&counters[n].passes, __ATOMIC_RELAXED) < 2)
+			return false;
+	return true;
 }
 
 /*
@@ -290,7 +299,8 @@ TEST_F(freeze, process_loses_no_write)
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, count,
 					    &counters[i]));
 	}
-	for (i = 0; i < rounds; i++)
+	for (i = 0; i < rounds ||
+		    !all_have_written(counters, ARRAY_SIZE(counters)); i++)
 		ASSERT_EQ(0, dev_round(self->fd, self->model,
 				       i % 2 ? MOMENT : 0));
 	for (i = 0; i < ARRAY_SIZE(threads); i++)
@@ -298,7 +308,6 @@ TEST_F(freeze, process_loses_no_write)
 	for (i = 0; i < ARRAY_SIZE(threads); i++) {
 		ASSERT_EQ(0, pthread_join(threads[i], NULL));
 		EXPECT_EQ(0, counters[i].lost);
-		EXPECT_LT(1, counters[i].passes);
 	}
 	EXPECT_ROUND(0);
 }
