@@ -32,9 +32,9 @@
 /* The same under the lock. */
 #define LOCKED_GFP	(GFP_NOWAIT | __GFP_ACCOUNT | __GFP_NOWARN)
 /* The bit of this round in a unit's history, and those of the latest rounds. */
-#define THIS_ROUND		0x8000U
-#define LATEST_4		0xf000U
-#define LATEST_8		0xff00U
+#define THIS_ROUND		0x80000000U
+#define LATEST_4		0xf0000000U
+#define LATEST_8		0xff000000U
 /* A unit is given up when it is missed for so many of its usual intervals, ... */
 #define GIVEN_UP		6
 /* ... or at once if it was sent in so many rounds, one after the other. */
@@ -89,7 +89,7 @@ static struct xbzrle_use *find_use(struct xbzrle_cache *cache,
 static unsigned int history(const struct xbzrle_cache *cache,
 			    const struct xbzrle_use *use)
 {
-	u16 age = cache->round - use->last;
+	u32 age = cache->round - use->last;
 
 	return age < BITS_PER_TYPE(use->rounds) ? use->rounds >> age : 0;
 }
@@ -114,15 +114,15 @@ static unsigned int worth(const struct xbzrle_cache *cache,
 		return 1;
 	if (!rounds)
 		return 0;
-	sent = hweight16(rounds);
+	sent = hweight32(rounds);
 	span = fls(rounds) - ffs(rounds) + 1;
 	missed = rounds & THIS_ROUND ? 0 : fls(THIS_ROUND) - 1 - fls(rounds);
 	if (missed * sent >= GIVEN_UP * span)
 		return 0;
 	if (missed && sent == span && sent >= STEADY)
 		return 1;
-	return 1 + sent + 2 * hweight16(rounds & LATEST_8) +
-	       4 * hweight16(rounds & LATEST_4);
+	return 1 + sent + 2 * hweight32(rounds & LATEST_8) +
+	       4 * hweight32(rounds & LATEST_4);
 }
 
 /*

@@ -309,6 +309,24 @@ static void hot_set_of_every_second_round_stays(struct kunit *test)
 	KUNIT_EXPECT_GE(test, hits, 95UL);
 }
 
+/* Of two that are alike in the latest 16 rounds. */
+static void what_was_sent_long_ago_counts(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	int round;
+
+	set_pages(test, 1);
+	for (round = 1; round <= 21; round++) {
+		xbzrle_cache_begin_round(cache);
+		if (round == 12 || round == 21)
+			visit(test, 1);
+		if (round == 1 || round == 11 || round == 21)
+			xbzrle_cache_count(cache, 0);
+	}
+	KUNIT_EXPECT_FALSE(test, visit(test, 0));
+	KUNIT_EXPECT_TRUE(test, visit(test, 0));
+}
+
 /* Then what is new need not come twice. */
 static void what_was_given_up_makes_room(struct kunit *test)
 {
@@ -610,6 +628,7 @@ static struct kunit_case cache_cases[] = {
 	KUNIT_CASE(hot_set_survives_a_sweep),
 	KUNIT_CASE(new_hot_set_takes_over),
 	KUNIT_CASE(hot_set_of_every_second_round_stays),
+	KUNIT_CASE(what_was_sent_long_ago_counts),
 	KUNIT_CASE(what_was_given_up_makes_room),
 	KUNIT_CASE(overflowing_unit_loses_its_base_and_comes_back),
 	KUNIT_CASE(success_forgives_an_overflow),

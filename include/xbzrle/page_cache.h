@@ -12,11 +12,11 @@ struct page;
 /**
  * struct xbzrle_use - in which of the latest rounds a unit was sent
  * @rounds: a bit for each, the highest for @last
- * @last: the latest, modulo 2 ^ 16
+ * @last: the latest, modulo 2 ^ 32
  */
 struct xbzrle_use {
-	u16 rounds;
-	u16 last;
+	u32 rounds;
+	u32 last;
 };
 
 /**
@@ -79,7 +79,7 @@ struct xbzrle_cache {
 	u64 refused;
 };
 
-#define XBZRLE_CACHE_FREQ_LEAF	1024
+#define XBZRLE_CACHE_FREQ_LEAF	512
 
 void xbzrle_cache_init(struct xbzrle_cache *cache);
 void xbzrle_cache_destroy(struct xbzrle_cache *cache);

@@ -29,7 +29,7 @@ typedef unsigned int gfp_t;
 #define max(a, b) \
 	({ __auto_type _a = (a); __auto_type _b = (b); _a > _b ? _a : _b; })
 #define BITS_PER_TYPE(type)	(8 * sizeof(type))
-#define hweight16(word)		((unsigned int)__builtin_popcount((u16)(word)))
+#define hweight32(word)		((unsigned int)__builtin_popcount((u32)(word)))
 #define DIV_ROUND_UP(n, d) \
 	({ __auto_type _d = (d); ((n) + _d - 1) / _d; })
 #define round_up(n, d) \
