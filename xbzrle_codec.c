@@ -28,7 +28,7 @@ typedef __u64 u64;
 #define likely(x)	__builtin_expect(!!(x), 1)
 #define noinline	__attribute__((noinline))
 #define unlikely(x)	__builtin_expect(!!(x), 0)
-#define __ffs64(x)	((unsigned int)__builtin_ctzll(x))
+#define __ffs64(x)	((unsigned long)__builtin_ctzll(x))
 #endif
 
 #define BLOCK		XBZRLE_DIFF_BLOCK
@@ -283,17 +283,17 @@ static inline u8 *put_inner_runs(u8 *out, const u8 *equal, const u8 *start,
 				 const u8 *stop)
 {
 	size_t zrun = start - equal, nzrun = stop - start;
-	unsigned int two = zrun > SHORT_RUN;
+	size_t two = zrun > SHORT_RUN;
 
 	/* Without a branch: where runs are far apart it is a toss-up. */
 	out[0] = zrun | two << 7;
 	out[1] = zrun >> 7;
-	out += 1 + two;
-	*out++ = nzrun;
-	memcpy(out, start, SPAN);
+	out += two;
+	out[1] = nzrun;
+	memcpy(out + 2, start, SPAN);
 	if (unlikely(nzrun > SPAN))
-		memcpy(out + SPAN, start + SPAN, BLOCK - SPAN);
-	return out + nzrun;
+		memcpy(out + 2 + SPAN, start + SPAN, BLOCK - SPAN);
+	return out + 2 + nzrun;
 }
 
 /*

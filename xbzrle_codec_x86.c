@@ -10,10 +10,10 @@
  * kernel does not have, and flags per file that differ from version to
  * version.
  *
- * All of them take two steps: masks of equal bytes, straight to memory; then
- * which of those masks are not all ones. There is no branch but the loop's, as
- * any that depended on the content would be mispredicted where pages differ in
- * a few places, for more than it saves.
+ * All of them put down a mask of equal bytes per block, and a bit for each mask
+ * that is all ones. There is no branch but the loop's, as any that depended on
+ * the content would be mispredicted where pages differ in a few places, for more
+ * than it saves.
  */
 #include <xbzrle/codec.h>
 
@@ -39,7 +39,8 @@
 
 /*
  * One block, at %[at] eights of bytes and @of bytes; its mask is as many bytes
- * long as it has eights.
+ * long as it has eights. A block that is equal is found by a look at the masks
+ * afterwards, as they come in four pieces.
  */
 #define SSE2_BLOCK(of)							\
 	"movdqu	" #of "(%[base],%[at],8), %%xmm0\n\t"			\
@@ -99,6 +100,11 @@ static void compare_sse2(const void *base, const void *page,
 	diff->blocks = ~blocks;
 }
 
+/*
+ * One is added to the mask: the carry says that all are equal, and goes into the
+ * blocks at the bottom. So those of each loop are taken from the last one, and
+ * the bytes of all loops turned round in the end.
+ */
 #define AVX2_BLOCK(of)							\
 	"vmovdqu	" #of "(%[base],%[at],8), %%ymm0\n\t"		\
 	"vmovdqu	32+" #of "(%[base],%[at],8), %%ymm1\n\t"	\
@@ -106,15 +112,11 @@ static void compare_sse2(const void *base, const void *page,
 	"vpcmpeqb	32+" #of "(%[page],%[at],8), %%ymm1, %%ymm1\n\t" \
 	"vpmovmskb	%%ymm0, %k[a]\n\t"				\
 	"vpmovmskb	%%ymm1, %k[b]\n\t"				\
-	"mov	%k[a], (" #of ")/8(%[equal],%[at])\n\t"			\
-	"mov	%k[b], (" #of ")/8+4(%[equal],%[at])\n\t"
-
-/* Four more bits: which of these masks are all ones? */
-#define AVX2_MASKS(of)							\
-	"vpcmpeqq	" #of "(%[equal]), %%ymm15, %%ymm0\n\t"		\
-	"vmovmskpd	%%ymm0, %k[a]\n\t"				\
-	"shl	$4, %[blocks]\n\t"					\
-	"or	%[a], %[blocks]\n\t"
+	"shl	$32, %[b]\n\t"						\
+	"or	%[b], %[a]\n\t"					\
+	"mov	%[a], (" #of ")/8(%[equal],%[at])\n\t"			\
+	"add	$1, %[a]\n\t"						\
+	"adc	%[blocks], %[blocks]\n\t"
 
 static void compare_avx2(const void *base, const void *page,
 			 struct xbzrle_diff *diff)
@@ -123,34 +125,18 @@ static void compare_avx2(const void *base, const void *page,
 	__u64 blocks = 0;
 
 	asm volatile("1:\n\t"
-		     AVX2_BLOCK(0)
-		     AVX2_BLOCK(64)
-		     AVX2_BLOCK(128)
-		     AVX2_BLOCK(192)
-		     AVX2_BLOCK(256)
-		     AVX2_BLOCK(320)
-		     AVX2_BLOCK(384)
 		     AVX2_BLOCK(448)
+		     AVX2_BLOCK(384)
+		     AVX2_BLOCK(320)
+		     AVX2_BLOCK(256)
+		     AVX2_BLOCK(192)
+		     AVX2_BLOCK(128)
+		     AVX2_BLOCK(64)
+		     AVX2_BLOCK(0)
 		     "add	$64, %[at]\n\t"
 		     "cmp	$512, %[at]\n\t"
 		     "jne	1b\n\t"
-		     "vpcmpeqd	%%ymm15, %%ymm15, %%ymm15\n\t"
-		     AVX2_MASKS(480)
-		     AVX2_MASKS(448)
-		     AVX2_MASKS(416)
-		     AVX2_MASKS(384)
-		     AVX2_MASKS(352)
-		     AVX2_MASKS(320)
-		     AVX2_MASKS(288)
-		     AVX2_MASKS(256)
-		     AVX2_MASKS(224)
-		     AVX2_MASKS(192)
-		     AVX2_MASKS(160)
-		     AVX2_MASKS(128)
-		     AVX2_MASKS(96)
-		     AVX2_MASKS(64)
-		     AVX2_MASKS(32)
-		     AVX2_MASKS(0)
+		     "bswap	%[blocks]\n\t"
 		     "vzeroupper"
 		     : [at] "+r" (at), [blocks] "+r" (blocks),
 		       [a] "=&r" (a), [b] "=&r" (b)
@@ -160,39 +146,35 @@ static void compare_avx2(const void *base, const void *page,
 	diff->blocks = ~blocks;
 }
 
+/* The same, with the carry of a test for all ones. */
 #define AVX512_BLOCK(of)						\
 	"vmovdqu64	" #of "(%[base],%[at],8), %%zmm0\n\t"		\
 	"vpcmpeqb	" #of "(%[page],%[at],8), %%zmm0, %%k1\n\t"	\
-	"kmovq	%%k1, (" #of ")/8(%[equal],%[at])\n\t"
+	"kmovq	%%k1, (" #of ")/8(%[equal],%[at])\n\t"			\
+	"kortestq	%%k1, %%k1\n\t"				\
+	"adc	%[blocks], %[blocks]\n\t"
 
 static void compare_avx512bw(const void *base, const void *page,
 			     struct xbzrle_diff *diff)
 {
-	size_t at = 0, a;
 	__u64 blocks = 0;
+	size_t at = 0;
 
 	asm volatile("1:\n\t"
-		     AVX512_BLOCK(0)
-		     AVX512_BLOCK(64)
-		     AVX512_BLOCK(128)
-		     AVX512_BLOCK(192)
-		     AVX512_BLOCK(256)
-		     AVX512_BLOCK(320)
-		     AVX512_BLOCK(384)
 		     AVX512_BLOCK(448)
+		     AVX512_BLOCK(384)
+		     AVX512_BLOCK(320)
+		     AVX512_BLOCK(256)
+		     AVX512_BLOCK(192)
+		     AVX512_BLOCK(128)
+		     AVX512_BLOCK(64)
+		     AVX512_BLOCK(0)
 		     "add	$64, %[at]\n\t"
 		     "cmp	$512, %[at]\n\t"
 		     "jne	1b\n\t"
-		     "vpternlogd	$255, %%zmm1, %%zmm1, %%zmm1\n"
-		     "2:\n\t"
-		     "vpcmpeqq	-64(%[equal],%[at]), %%zmm1, %%k1\n\t"
-		     "kmovd	%%k1, %k[a]\n\t"
-		     "shl	$8, %[blocks]\n\t"
-		     "or	%[a], %[blocks]\n\t"
-		     "sub	$64, %[at]\n\t"
-		     "jne	2b\n\t"
+		     "bswap	%[blocks]\n\t"
 		     "vzeroupper"
-		     : [at] "+r" (at), [blocks] "+r" (blocks), [a] "=&r" (a)
+		     : [at] "+r" (at), [blocks] "+r" (blocks)
 		     : [base] "r" (base), [page] "r" (page),
 		       [equal] "r" (diff->equal)
 		     : CLOBBER_VECTORS CLOBBER_MASKS "memory", "cc");
