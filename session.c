@@ -599,6 +599,8 @@ static int sync_locked(struct xbzrle_cmd *cmd)
 	int ret;
 
 	lockdep_assert_held(&session->lock);
+	sync->error_addr = 0;
+	sync->error_region = 0;
 	/* Also while a round is read: read() cannot say which region it was. */
 	ret = find_ended(session, sync);
 	if (ret)
