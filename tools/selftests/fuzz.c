@@ -199,6 +199,7 @@ static const char *feed(struct fuzz_session *session,
 	if (session->receiver->rounds == rounds)
 		return NULL;
 	session->active = false;
+	session->moment = false;
 	return fuzz_told_check(&state, session, call->pick >> 18 & 1);
 }
 
@@ -351,6 +352,11 @@ static bool result_agrees(const struct fuzz_call *call,
 							     RULE_UNMAPPED;
 		return true;
 	}
+	if (expect->or_budget &&
+	    call->ret == fuzz_rule_error(RULE_BUDGET)) {
+		expect->rule = RULE_BUDGET;
+		return true;
+	}
 	switch (expect->rule) {
 	case RULE_BYTES:
 		return call->ret > 0 &&
@@ -402,6 +408,10 @@ static const char *judge(struct fuzz_call *call, struct fuzz_expect *expect,
 	if (!result_agrees(call, expect))
 		return "not what was expected";
 	seen[call->op][expect->rule]++;
+	if (expect->rule == RULE_BUDGET && call->op > OP_UNKNOWN) {
+		session->whole = false;
+		session->torn++;
+	}
 	if (call->op > OP_UNKNOWN)
 		return call->ret > 0 && call->op <= OP_SPLICE ?
 		       feed_all(session, call) : NULL;
@@ -413,6 +423,9 @@ static const char *judge(struct fuzz_call *call, struct fuzz_expect *expect,
 	if (call->ret) {
 		if (call->op == OP_SYNC)
 			fuzz_told_failed(session, call->arg.flags);
+		/* What was read of the bitmap may have been marked. */
+		if (expect->rule == RULE_BITMAP)
+			session->distrusted = true;
 		count_told(session, call, expect->rule);
 		if (!before)
 			return NULL;
@@ -448,6 +461,10 @@ static const char *make_call(struct fuzz_call *call,
 	static struct snapshot before;
 	bool compare = call->op <= OP_UNKNOWN && call->pick % 2;
 
+	/* Bases may have made room before it failed. */
+	if (call->op == OP_SYNC &&
+	    call->arg.flags & XBZRLE_SYNC_POINT_IN_TIME)
+		compare = false;
 	resolve(call);
 	if (call->op == OP_REOPEN)
 		return reopen(session) ? NULL : "no new session";

@@ -111,6 +111,7 @@ enum fuzz_rule {
 	RULE_UNITS,
 	RULE_BITMAP,
 	RULE_FINISHED,
+	RULE_BUDGET,
 	RULE_EMPTY,
 	RULE_UNMAPPED,
 	RULE_GONE,
@@ -288,6 +289,11 @@ struct fuzz_region {
  * @round: number of the last round
  * @active: it is not read to its end
  * @finished: it was a FINAL one
+ * @moment: it is not read to its end, and was to be of one moment
+ * @whole: so it is still
+ * @torn: how many were not
+ * @room: the least budget since it began
+ * @distrusted: pages of owned memory were marked since
  * @cache: the budget
  * @bytes: read since open
  * @receiver: gets them
@@ -300,6 +306,11 @@ struct fuzz_session {
 	uint64_t round;
 	bool active;
 	bool finished;
+	bool moment;
+	bool whole;
+	uint64_t torn;
+	uint64_t room;
+	bool distrusted;
 	uint64_t cache;
 	uint64_t bytes;
 	struct model *receiver;
@@ -309,11 +320,13 @@ struct fuzz_session {
  * struct fuzz_expect - what the model says of a call
  * @rule: why it returns what it returns
  * @or_ended: instead the errno with which a region of the session ended
+ * @or_budget: or that the budget is too small
  * @answer: bytes of the struct that the kernel may write
  */
 struct fuzz_expect {
 	enum fuzz_rule rule;
 	bool or_ended;
+	bool or_budget;
 	size_t answer;
 };
 

@@ -453,8 +453,13 @@ static void make_members(struct fuzz_call *call, const struct fuzz_view *view,
 			arg->flags |= XBZRLE_SYNC_FULL;
 		if (one_in(state, 10))
 			arg->flags |= XBZRLE_SYNC_FINAL;
+		if (one_in(state, 3))
+			arg->flags |= XBZRLE_SYNC_POINT_IN_TIME;
 		if (one_in(state, 24))
 			arg->sync.reserved = 1U << rnd_below(state, 32);
+		/* What is not looked at. */
+		arg->sync.error_addr = rnd(state);
+		arg->sync.error_region = rnd_below(state, 8);
 		break;
 	case OP_MARK_DIRTY:
 		make_mark(call, view, state);
@@ -538,12 +543,6 @@ static void make_ioctl(struct fuzz_call *call, const struct fuzz_view *view,
 	make_members(call, view, state);
 	if (one_in(state, has_few_members(call->op) ? 12 : 32))
 		call->arg.flags |= 1U << rnd_below(state, 32);
-	/*
-	 * Whether the budget is enough for a point in time depends on what is
-	 * dirty, which the model does not know.
-	 */
-	if (call->op == OP_SYNC)
-		call->arg.flags &= ~XBZRLE_SYNC_POINT_IN_TIME;
 	make_size(call, known, state);
 	call->at = make_place(call, view, state);
 }

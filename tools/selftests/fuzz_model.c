@@ -49,6 +49,7 @@ static const struct {
 	[RULE_UNITS]		= { EINVAL, "units outside of the region" },
 	[RULE_BITMAP]		= { EFAULT, "the bitmap cannot be read" },
 	[RULE_FINISHED]		= { EBUSY, "after a FINAL round" },
+	[RULE_BUDGET]		= { ENOSPC, "a moment over the budget" },
 	[RULE_EMPTY]		= { EINVAL, "a session without regions" },
 	[RULE_UNMAPPED]		= { EFAULT, "a region was unmapped" },
 	[RULE_GONE]		= { ESRCH, "a region's process is gone" },
@@ -90,12 +91,12 @@ static const uint64_t required[OPS] = {
 	[OP_UNREGISTER]	= R_STRUCT | R(RESERVED) | R(NO_REGION),
 	[OP_SET_CACHE]	= R_STRUCT | R(LIMIT),
 	[OP_SYNC]	= R_STRUCT | R(RESERVED) | R(IN_ROUND) | R(FINISHED) |
-			  R(EMPTY) | R(ANSWER) | R_ENDED | R_TOLD_ENDED,
+			  R(BUDGET) | R(EMPTY) | R(ANSWER) | R_ENDED | R_TOLD_ENDED,
 	[OP_GET_STATS]	= R_STRUCT | R(ANSWER),
 	[OP_MARK_DIRTY]	= R_STRUCT | R(RESERVED) | R(NO_REGION) | R(NO_UNITS) |
 			  R(UNITS) | R(BITMAP) | R(TOLD),
 	[OP_UNKNOWN]	= R(NO_CALL),
-	[OP_READ]	= R_READ | R(BUFFER) | R_ENDED,
+	[OP_READ]	= R_READ | R(BUFFER) | R(BUDGET) | R_ENDED,
 	[OP_READV]	= R_READ | R(BUFFER),
 	[OP_SPLICE]	= R_READ,
 	[OP_POLL]	= R(POLL_IDLE) | R(POLL_IN) | R(POLL_GONE),
@@ -543,20 +544,41 @@ enum fuzz_rule fuzz_rule_told(struct fuzz_session *session,
 	}
 }
 
-static enum fuzz_rule predict_sync(const struct fuzz_session *session,
-				   uint32_t flags, bool *or_ended)
+/*
+ * What is enough for a moment whatever was written, in bytes; less may be enough,
+ * too.
+ */
+static uint64_t room_needed(const struct fuzz_session *session)
+{
+	uint64_t bytes = 0;
+	unsigned int i;
+
+	for (i = 0; i < session->nr_regions; i++)
+		bytes += session->regions[i].length;
+	return bytes;
+}
+
+static struct fuzz_expect predict_sync(const struct fuzz_session *session,
+				       uint32_t flags)
 {
 	const struct fuzz_region *ended = fuzz_find_ended(session, 0, 0);
+	struct fuzz_expect expect = { .rule = RULE_OK };
 
 	if (ended) {
-		*or_ended = true;
-		return ended->error == -ESRCH ? RULE_GONE : RULE_UNMAPPED;
+		expect.or_ended = true;
+		expect.rule = ended->error == -ESRCH ? RULE_GONE :
+						       RULE_UNMAPPED;
+	} else if (session->active) {
+		expect.rule = RULE_IN_ROUND;
+	} else if (session->finished && !(flags & XBZRLE_SYNC_FULL)) {
+		expect.rule = RULE_FINISHED;
+	} else if (!session->nr_regions) {
+		expect.rule = RULE_EMPTY;
+	} else {
+		expect.or_budget = flags & XBZRLE_SYNC_POINT_IN_TIME &&
+				   session->cache < room_needed(session);
 	}
-	if (session->active)
-		return RULE_IN_ROUND;
-	if (session->finished && !(flags & XBZRLE_SYNC_FULL))
-		return RULE_FINISHED;
-	return session->nr_regions ? RULE_OK : RULE_EMPTY;
+	return expect;
 }
 
 /* Calls that write to their struct, if only when they succeed. */
@@ -596,8 +618,7 @@ static struct fuzz_expect predict_ioctl(struct fuzz_state *state,
 					  call->arg.unregister.region_id) ?
 			      RULE_OK : RULE_NO_REGION;
 	else if (!expect.rule && call->op == OP_SYNC)
-		expect.rule = predict_sync(session, call->arg.flags,
-					   &expect.or_ended);
+		expect = predict_sync(session, call->arg.flags);
 	else if (!expect.rule && call->op == OP_MARK_DIRTY)
 		expect.rule = predict_mark(session, view,
 					   &call->arg.mark_dirty);
@@ -627,6 +648,9 @@ static struct fuzz_expect predict_read(const struct fuzz_session *session,
 	} else {
 		/* Whether that comes next depends on what was written where. */
 		expect.or_ended = fuzz_find_ended(session, 0, 0);
+		expect.or_budget = session->moment && session->whole &&
+				   (session->distrusted ||
+				    session->room < room_needed(session));
 		if (call->op != OP_SPLICE && call->len &&
 		    !fuzz_view_allows(view, call->at, 1, true))
 			expect.rule = RULE_BUFFER;
@@ -723,6 +747,11 @@ static const char *check_synced(const struct fuzz_session *session,
 	uint64_t pages = 0;
 	unsigned int i;
 
+	want.error_region = 0;
+	want.error_addr = 0;
+	if (rule == RULE_BUDGET)
+		return memcmp(&want, out, sizeof(want)) ?
+		       "SYNC names a region that is all right" : NULL;
 	if (rule != RULE_OK) {
 		ended = fuzz_find_ended(session, call->ret, out->error_region);
 		if (!out->error_region || !ended)
@@ -738,7 +767,8 @@ static const char *check_synced(const struct fuzz_session *session,
 	for (i = 0; i < session->nr_regions; i++)
 		pages += session->regions[i].length / UNIT;
 	if (out->size != want.size || out->flags != want.flags ||
-	    out->reserved || out->round != session->round + 1)
+	    out->error_region || out->error_addr || out->reserved ||
+	    out->round != session->round + 1)
 		return "SYNC gave back something else";
 	return out->dirty_pages > pages || out->based_pages > out->dirty_pages ?
 	       "more pages than there are" : NULL;
@@ -750,9 +780,14 @@ static const char *check_stats(const struct fuzz_session *session,
 	if (out->rounds != session->round ||
 	    out->round_left != session->active)
 		return "rounds are counted otherwise";
+	/* What is kept for a moment stays when the budget shrinks. */
 	if (out->cache_bytes != session->cache ||
-	    out->cache_used > out->cache_bytes)
+	    (out->cache_used > out->cache_bytes && !session->moment))
 		return "the budget is another one";
+	if (out->torn_rounds != session->torn &&
+	    !(session->moment && session->whole &&
+	      out->torn_rounds == session->torn + 1))
+		return "torn rounds are counted otherwise";
 	if (session->active)
 		return out->stream_bytes < session->bytes ?
 		       "less was encoded than read" : NULL;
@@ -850,6 +885,10 @@ static void commit_sync(struct fuzz_session *session, uint32_t flags)
 	session->round++;
 	session->active = true;
 	session->finished = flags & XBZRLE_SYNC_FINAL;
+	session->moment = flags & XBZRLE_SYNC_POINT_IN_TIME;
+	session->whole = session->moment;
+	session->room = session->cache;
+	session->distrusted = false;
 	for (i = 0; i < session->nr_regions; i++) {
 		fuzz_told_begin(&session->regions[i], flags);
 		session->regions[i].announced = true;
@@ -883,11 +922,16 @@ void fuzz_commit(struct fuzz_state *state, const struct fuzz_call *call)
 		break;
 	case OP_SET_CACHE:
 		session->cache = call->arg.set_cache.bytes / UNIT * UNIT;
+		if (session->cache < session->room)
+			session->room = session->cache;
 		break;
 	case OP_SYNC:
 		commit_sync(session, call->arg.flags);
 		break;
 	case OP_MARK_DIRTY:
+		if (find_region(session, call->arg.mark_dirty.region_id)
+		    ->tracker == XBZRLE_TRACKER_OWNED)
+			session->distrusted = true;
 		fuzz_told_marked(find_region(session,
 					     call->arg.mark_dirty.region_id),
 				 &call->arg.mark_dirty, call->bitmap);

@@ -261,8 +261,6 @@ static void work(struct worker *w)
 
 	while (!__atomic_load_n(&shared->stop, __ATOMIC_RELAXED)) {
 		fuzz_make_call(&call, &w->view, w->seed, ++nr);
-		if (call.op == OP_SYNC && nr & 1)
-			call.arg.flags |= XBZRLE_SYNC_POINT_IN_TIME;
 		fd = FIRST_SESSION + call.session;
 		shared->calls[w->index]++;
 		if (call.op <= OP_UNKNOWN)
