@@ -14,6 +14,11 @@
  * keeps migration away, which hides a writable PTE and puts it back as it was,
  * and it keeps writers from making PTEs dirty faster than they are cleaned.
  *
+ * Kernels treat the PTEs of a large folio as one where they can: since 6.8 fork()
+ * may give a child more that are writable, since 6.17 mprotect() anybody. So the
+ * memory is of a mount that has none. Where they are forced on all mounts, a
+ * write adds all units of its folio, which then stay in the dirty set.
+ *
  * For the same reason a page whose unit is not in the dirty set cannot change
  * while its folio is locked: ->page_mkwrite has its content kept before the
  * first write, and a round can be encoded from the page itself.
@@ -25,6 +30,7 @@
 #include <linux/falloc.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/mount.h>
 #include <linux/pagemap.h>
 #include <linux/rmap.h>
 #include <linux/sched/signal.h>
@@ -110,6 +116,17 @@ static vm_fault_t owned_vm_fault(struct vm_fault *vmf)
 	return VM_FAULT_NOPAGE;
 }
 
+/* All of a large folio may be written now, and no more fault tell of it. */
+static void owned_write_all(struct xbzrle_owned *owned, struct folio *folio)
+{
+	unsigned long i;
+
+	for (i = 0; i < folio_nr_pages(folio); i++)
+		if (folio->index + i < owned->region.nr_units)
+			xbzrle_region_write(&owned->region, folio->index + i,
+					    folio_page(folio, i));
+}
+
 static vm_fault_t owned_vm_page_mkwrite(struct vm_fault *vmf)
 {
 	struct xbzrle_owned *owned = vma_owned(vmf->vma);
@@ -121,7 +138,10 @@ static vm_fault_t owned_vm_page_mkwrite(struct vm_fault *vmf)
 		folio_unlock(folio);
 		return VM_FAULT_NOPAGE;
 	}
-	xbzrle_region_write(&owned->region, vmf->pgoff, vmf->page);
+	if (folio_test_large(folio))
+		owned_write_all(owned, folio);
+	else
+		xbzrle_region_write(&owned->region, vmf->pgoff, vmf->page);
 	xbzrle_race_window();
 	return VM_FAULT_LOCKED;
 }
@@ -227,10 +247,14 @@ static int owned_file_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
+/* Where all owned memory is from. */
+static struct vfsmount *owned_mount;
+
 static struct file *owned_shmem(loff_t size)
 {
-	struct file *file = shmem_file_setup("xbzrle", size,
-					     XBZRLE_VMA_NORESERVE);
+	struct file *file = shmem_file_setup_with_mnt(owned_mount, "xbzrle",
+						      size,
+						      XBZRLE_VMA_NORESERVE);
 
 	/* Without memory for an inode it says that there is no space. */
 	return file == ERR_PTR(-ENOSPC) ? ERR_PTR(-ENOMEM) : file;
@@ -247,13 +271,7 @@ static struct file_operations owned_fops = {
 /* The kernel's own for an inode that cannot be opened, and how it is had. */
 static const struct file_operations *no_open_fops;
 
-/**
- * xbzrle_owned_init() - prepare for xbzrle_owned_create(), at module load
- *
- * Context: may sleep.
- * Return: 0, or why no file could be made to learn from.
- */
-int xbzrle_owned_init(void)
+static int owned_learn_fops(void)
 {
 	struct file *shmem, *anon;
 
@@ -272,6 +290,41 @@ int xbzrle_owned_init(void)
 	no_open_fops = file_inode(anon)->i_fop;
 	fput(anon);
 	return 0;
+}
+
+/**
+ * xbzrle_owned_init() - prepare for xbzrle_owned_create(), at module load
+ *
+ * Context: may sleep.
+ * Return: 0, or why there is no mount, or no file could be made to learn from.
+ */
+int xbzrle_owned_init(void)
+{
+	struct file_system_type *tmpfs = get_fs_type("tmpfs");
+	/* It is cut up where it stands. */
+	char options[] = "huge=never";
+	int ret;
+
+	if (!tmpfs)
+		return -ENODEV;
+	/* The kernel's own, so that there is no limit but that of memory. */
+	owned_mount = vfs_kern_mount(tmpfs, SB_KERNMOUNT, "xbzrle", options);
+	if (IS_ERR(owned_mount))
+		return PTR_ERR(owned_mount);
+	ret = owned_learn_fops();
+	if (ret)
+		kern_unmount(owned_mount);
+	return ret;
+}
+
+/**
+ * xbzrle_owned_exit() - undo xbzrle_owned_init(), when no region is left
+ *
+ * Context: may sleep.
+ */
+void xbzrle_owned_exit(void)
+{
+	kern_unmount(owned_mount);
 }
 
 /*
@@ -360,7 +413,10 @@ static struct folio *owned_take_run(struct xbzrle_owned *owned,
 	return last;
 }
 
-/* The units of a stretch that somebody holds are dirty again. Lets go of it. */
+/*
+ * The units of a stretch that somebody holds, or whose PTEs are not alone, are
+ * dirty again. Lets go of it.
+ */
 static void owned_put_stretch(struct xbzrle_owned *owned, unsigned long first,
 			      unsigned long nr)
 {
@@ -379,7 +435,8 @@ static void owned_put_stretch(struct xbzrle_owned *owned, unsigned long first,
 				folio_put(last);
 			}
 			last = folio;
-			held = xbzrle_region_page_held(folio_page(folio, 0), 1);
+			held = folio_test_large(folio) ||
+			       xbzrle_region_page_held(folio_page(folio, 0), 1);
 		}
 		if (held) {
 			xbzrle_dirty_add(&region->dirty, first + i);

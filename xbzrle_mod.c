@@ -176,10 +176,16 @@ static int __init xbzrle_init(void)
 		return ret;
 	ret = xbzrle_reclaim_init();
 	if (ret)
-		return ret;
+		goto exit_owned;
 	ret = misc_register(&xbzrle_device);
 	if (ret)
-		xbzrle_reclaim_exit();
+		goto exit_reclaim;
+	return 0;
+
+exit_reclaim:
+	xbzrle_reclaim_exit();
+exit_owned:
+	xbzrle_owned_exit();
 	return ret;
 }
 module_init(xbzrle_init);
@@ -189,6 +195,7 @@ static void __exit xbzrle_exit(void)
 	misc_deregister(&xbzrle_device);
 	xbzrle_reclaim_exit();
 	xbzrle_pte_exit();
+	xbzrle_owned_exit();
 }
 module_exit(xbzrle_exit);
 

@@ -9,6 +9,7 @@ struct file;
 struct xbzrle_region;
 
 int xbzrle_owned_init(void);
+void xbzrle_owned_exit(void);
 struct file *xbzrle_owned_create(const char *name, u32 name_len, u64 length,
 				 u32 capture, struct xbzrle_region **region);
 

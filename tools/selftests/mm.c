@@ -135,6 +135,23 @@ uint64_t mm_huge_bytes(const void *addr)
 }
 
 /**
+ * mm_meminfo - a line of /proc/meminfo
+ * @key: such as "ShmemHugePages:"
+ *
+ * Return: bytes, or -1.
+ */
+long mm_meminfo(const char *key)
+{
+	char text[4096];
+	const char *at;
+
+	if (mm_read_file("/proc/meminfo", text, sizeof(text)))
+		return -1;
+	at = strstr(text, key);
+	return at ? strtol(at + strlen(key), NULL, 10) << 10 : -1;
+}
+
+/**
  * mm_vm_flag - has the mapping this flag?
  * @addr: an address in it
  * @flag: two letters as in the VmFlags line of smaps

@@ -53,6 +53,7 @@ void *mm_anon_huge(size_t length);
 bool mm_populated(const void *addr);
 bool mm_swapped(const void *addr);
 uint64_t mm_huge_bytes(const void *addr);
+long mm_meminfo(const char *key);
 bool mm_vm_flag(const void *addr, const char *flag);
 int mm_write_file(const char *path, const char *text);
 int mm_read_file(const char *path, char *text, size_t size);

@@ -443,9 +443,10 @@ TEST_F(owned, region_fd_is_not_written)
 }
 
 #if MM_HAVE_HUGE_PAGES
-/* Huge pages may back the file but one write must not cost 512 pages. */
+/* Whoever has them everywhere: one write must not cost 512 pages. */
 TEST_F(owned, huge_pages_are_tracked_by_page)
 {
+	const long huge = mm_meminfo("ShmemHugePages:");
 	const size_t length = 4 * HUGE_SIZE;
 	struct xbzrle_sync s;
 	unsigned char *area, *mem;
@@ -467,6 +468,8 @@ TEST_F(owned, huge_pages_are_tracked_by_page)
 		mem[i] = i / UNIT | 1;
 	madvise(mem, length, MADV_COLLAPSE);
 	EXPECT_EQ(0, mm_huge_bytes(mem));
+	EXPECT_LE(0, huge);
+	EXPECT_EQ(huge, mm_meminfo("ShmemHugePages:"));
 	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
 	EXPECT_EQ(-1, model_diff(self->model, "huge", mem, 0, length));
 
@@ -480,7 +483,7 @@ TEST_F(owned, huge_pages_are_tracked_by_page)
 	ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
 	EXPECT_EQ(-1, model_diff(self->model, "huge", mem, 0, length));
 
-	/* Mapped anew over what is huge now. */
+	/* Mapped anew. */
 	ASSERT_EQ(0, munmap(mem, length));
 	mem = mmap(area, length, PROT_READ | PROT_WRITE,
 		   MAP_SHARED | MAP_FIXED, rfd, 0);
@@ -493,6 +496,58 @@ TEST_F(owned, huge_pages_are_tracked_by_page)
 	ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
 	EXPECT_EQ(-1, model_diff(self->model, "huge", mem, 0, length));
 	mm_write_file(SHMEM_HUGE, "never");
+	close(rfd);
+}
+
+/*
+ * Nothing keeps the kernel from them then, nor from giving one page of them the
+ * permissions of another.
+ */
+TEST_F(owned, forced_huge_pages_lose_no_write)
+{
+	const size_t length = 2 * HUGE_SIZE;
+	unsigned int round, i;
+	unsigned char *mem;
+	pid_t pid;
+	int rfd;
+
+	if (mm_write_file(SHMEM_HUGE, "force"))
+		SKIP(return, "no huge pages");
+	ASSERT_EQ(0, dev_set_cache(self->fd, length + LENGTH));
+	rfd = dev_create(self->fd, "huge", length, NULL);
+	ASSERT_LE(0, rfd);
+	mem = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, rfd, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	for (i = 0; i < length / 2; i += UNIT)
+		mem[i] = i / UNIT | 1;
+	EXPECT_LT(0, mm_meminfo("ShmemHugePages:"));
+	for (round = 0; round < 6; round++) {
+		/* All of it is protected, and there to be given more. */
+		for (i = 0; i < length; i += UNIT)
+			EXPECT_LE(0, *(volatile unsigned char *)(mem + i));
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_EQ(-1, model_diff(self->model, "huge", mem, 0, length));
+
+		mem[length - (8 + round) * UNIT]++;
+		if (round & 1) {
+			ASSERT_EQ(0, mprotect(mem, length, PROT_READ));
+			ASSERT_EQ(0, mprotect(mem, length,
+					      PROT_READ | PROT_WRITE));
+		}
+		pid = fork();
+		if (!pid) {
+			for (i = 0; i < length; i += 5 * UNIT)
+				mem[i + 2 + round]++;
+			_exit(0);
+		}
+		ASSERT_EQ(pid, waitpid(pid, NULL, 0));
+		for (i = UNIT; i < length; i += 7 * UNIT)
+			mem[i + 100 + round]++;
+	}
+	ASSERT_EQ(0, dev_round(self->fd, self->model, XBZRLE_SYNC_POINT_IN_TIME));
+	EXPECT_EQ(-1, model_diff(self->model, "huge", mem, 0, length));
+	mm_write_file(SHMEM_HUGE, "never");
+	munmap(mem, length);
 	close(rfd);
 }
 #endif

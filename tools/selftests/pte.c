@@ -438,17 +438,6 @@ TEST_F(pte, huge_pages_come_back)
 	}
 }
 
-static long unreclaimable_slab(void)
-{
-	char text[4096];
-	const char *at;
-
-	if (mm_read_file("/proc/meminfo", text, sizeof(text)))
-		return -1;
-	at = strstr(text, "SUnreclaim:");
-	return at ? strtol(at + strlen("SUnreclaim:"), NULL, 10) << 10 : -1;
-}
-
 /*
  * The owner asks for them over and over, here and there, and again for all.
  * A note of 32 bytes for each would add up. Not where what was freed is kept
@@ -479,7 +468,7 @@ TEST_F(pte, asking_for_huge_pages_again_costs_no_memory)
 	for (i = 0; i < 2 * rounds; i++) {
 		/* Not before the kernel has what it keeps for this. */
 		if (i == rounds)
-			before = unreclaimable_slab();
+			before = mm_meminfo("SUnreclaim:");
 		step = i % ARRAY_SIZE(starts);
 		ASSERT_EQ(0, madvise(mem + starts[step] * UNIT,
 				     lengths[step] * UNIT, MADV_HUGEPAGE));
@@ -490,7 +479,7 @@ TEST_F(pte, asking_for_huge_pages_again_costs_no_memory)
 	ASSERT_LT(0, before);
 	/* Some of what is free waits for a grace period. */
 	for (i = 0; i < 100; i++) {
-		more = unreclaimable_slab() - before;
+		more = mm_meminfo("SUnreclaim:") - before;
 		if (more < allowed)
 			break;
 		usleep(100000);

@@ -233,14 +233,13 @@ void env_tear_down(void)
 
 /**
  * env_huge_files() - where shared memory gets huge pages
- * @everywhere: also where no mapping asks for them: files have none when a kernel
- *	module reads them
+ * @everywhere: also where no mapping asks for them, and the mount wants none
  */
 void env_huge_files(bool everywhere)
 {
 	if (features & HAS_HUGE)
 		mm_write_file(THP "shmem_enabled",
-			      everywhere ? "always" : "advise");
+			      everywhere ? "force" : "advise");
 }
 
 /**
