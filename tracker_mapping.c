@@ -13,12 +13,9 @@
  * time, was not written.
  *
  * Whoever could write without setting the flag again is stopped in between: the
- * mappings of the file are write-protected and the dirty bits of their PTEs
- * collected, which also tells the secondary MMUs. The lock of each page keeps
- * it where it is meanwhile, and others from mapping it anew.
- *
- * A PTE may be made writable between the two steps, and lose its dirty bit in
- * the second. The CPU sets it again.
+ * page is unmapped, which also tells the secondary MMUs, and the dirty bits of
+ * its PTEs go to its flag. The lock of each page keeps it where it is meanwhile,
+ * and others from mapping it anew.
  */
 #include <linux/bitmap.h>
 #include <linux/file.h>
@@ -66,7 +63,6 @@
  *	unit; session's lock
  * @memlock: what may be held, as charged to who registered it; likewise
  * @run: the locked folios of the run being harvested; likewise
- * @dirtied: scratch bits for clean_record_shared_mapping_range(); likewise
  */
 struct xbzrle_mapping {
 	struct xbzrle_region region;
@@ -77,7 +73,6 @@ struct xbzrle_mapping {
 	struct xarray held;
 	struct xbzrle_memlock memlock;
 	struct folio *run[MAPPING_RUN_MAX];
-	DECLARE_BITMAP(dirtied, MAPPING_RUN_MAX);
 };
 
 /* Two regions of one page would take its flags from each other. */
@@ -244,34 +239,18 @@ static bool mapping_collect(struct xbzrle_mapping *mapping, unsigned long first,
 	return cleared;
 }
 
-/* Unmapping moves dirty bits to the pages; else they are reported at once. */
-#if IS_ENABLED(CONFIG_MAPPING_DIRTY_HELPERS)
-static void mapping_write_protect(struct xbzrle_mapping *mapping,
-				  unsigned long first, unsigned long nr)
-{
-	struct address_space *pages = mapping_of(mapping);
-	pgoff_t index = mapping->first + first, from = 0, to = 0;
-	unsigned long start, end;
-
-	wp_shared_mapping_range(pages, index, nr);
-	xbzrle_race_window();
-	if (!clean_record_shared_mapping_range(pages, index, nr, index,
-					       mapping->dirtied, &from, &to))
-		return;
-	for_each_set_bitrange(start, end, mapping->dirtied, nr)
-		xbzrle_region_found(&mapping->region, first + start,
-				    end - start);
-	bitmap_zero(mapping->dirtied, nr);
-}
-#else
-static void mapping_write_protect(struct xbzrle_mapping *mapping,
-				  unsigned long first, unsigned long nr)
+/*
+ * Unmapping moves dirty bits to the pages. What write-protects all mappings of a
+ * file, wp_shared_mapping_range(), ends at the first that is private or read-only,
+ * which anybody can make at any time.
+ */
+static void mapping_unmap(struct xbzrle_mapping *mapping, unsigned long first,
+			  unsigned long nr)
 {
 	unmap_mapping_range(mapping_of(mapping),
 			    (loff_t)(mapping->first + first) << PAGE_SHIFT,
 			    (loff_t)nr << PAGE_SHIFT, 0);
 }
-#endif
 
 /*
  * Stop all writers of the run's locked pages. Of others the dirty bits have to
@@ -288,7 +267,7 @@ static void mapping_protect(struct xbzrle_mapping *mapping, unsigned long first,
 			continue;
 		while (end < nr && mapping->run[end])
 			end++;
-		mapping_write_protect(mapping, first + i, end - i);
+		mapping_unmap(mapping, first + i, end - i);
 	}
 }
 
