@@ -234,7 +234,9 @@ bool xbzrle_dirty_test(const struct xbzrle_dirty_set *set, unsigned long unit)
  * Visits a word of each level for a unit that is found and a word of the top
  * level for every 64 ^ 3 that are not.
  *
- * Context: any, one at a time.
+ * Beside a removal the run may have units that are just going.
+ *
+ * Context: any.
  * Return: units in the run, 0 when there is none.
  */
 unsigned long xbzrle_dirty_next(const struct xbzrle_dirty_set *set,
@@ -253,8 +255,10 @@ unsigned long xbzrle_dirty_next(const struct xbzrle_dirty_set *set,
 			if (!i) {
 				*first = pos;
 				max = min(max, set->nbits[0] - pos);
+				/* Also if that one is gone by now. */
 				return find_next_zero_bit(set->level[0],
-							  pos + max, pos) - pos;
+							  pos + max, pos + 1) -
+				       pos;
 			}
 			pos *= BITS_PER_LONG;
 			i--;

@@ -286,6 +286,60 @@ TEST_F(preimage, punched_and_written_while_rounds_run)
 	EXPECT_LT(0, p.punches);
 }
 
+struct hole {
+	int rfd;
+	size_t length;
+	int ret;
+};
+
+static void *punch_all(void *arg)
+{
+	struct hole *h = arg;
+
+	h->ret = fallocate(h->rfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			   0, h->length);
+	return NULL;
+}
+
+/*
+ * One punch of a large range looks for what is pending while a reader takes it
+ * away, unit by unit.
+ */
+TEST_F(preimage, punched_in_one_go_while_it_is_read)
+{
+	const unsigned int tries = mm_debug_kernel() ? 5 : 60;
+	struct hole h = { .length = 8 << 20 };
+	unsigned char *mem, *then = mm_anon(h.length);
+	unsigned int i, try, errors;
+	pthread_t thread;
+
+	ASSERT_NE(NULL, then);
+	ASSERT_EQ(0, dev_set_cache(self->fd, 2 * h.length));
+	h.rfd = dev_create(self->fd, "large", h.length, NULL);
+	ASSERT_LE(0, h.rfd);
+	mem = mmap(NULL, h.length, PROT_READ | PROT_WRITE, MAP_SHARED, h.rfd, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	for (try = 0; try < tries; try++) {
+		for (i = 0; i < h.length; i += UNIT)
+			mem[i + try] = (i / UNIT + try) | 1;
+		memcpy(then, mem, h.length);
+		ASSERT_EQ(0, dev_sync(self->fd, MOMENT, NULL));
+		ASSERT_EQ(0, pthread_create(&thread, NULL, punch_all, &h));
+		ASSERT_EQ(0, read_torn(self->fd, self->model, &errors));
+		ASSERT_EQ(0, pthread_join(thread, NULL));
+		ASSERT_EQ(0, h.ret);
+		EXPECT_EQ(0, errors);
+		ASSERT_EQ(-1, model_diff(self->model, "large", then, 0,
+					 h.length));
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		ASSERT_EQ(-1, model_diff(self->model, "large", mem, 0,
+					 h.length));
+	}
+	munmap(mem, h.length);
+	munmap(then, h.length);
+	close(h.rfd);
+}
+
 #if MM_HAVE_HUGE_PAGES
 /* Some pages of a large folio are written again before their turn. */
 TEST_F(preimage, written_in_a_large_folio_before_it_is_read)
@@ -295,7 +349,7 @@ TEST_F(preimage, written_in_a_large_folio_before_it_is_read)
 	unsigned char *mem;
 	int rfd;
 
-	if (mm_write_file(SHMEM_HUGE, "always"))
+	if (mm_write_file(SHMEM_HUGE, "force"))
 		SKIP(return, "no huge pages");
 	ASSERT_EQ(0, dev_set_cache(self->fd, 2 * length));
 	rfd = dev_create(self->fd, "huge", length, NULL);
