@@ -397,7 +397,7 @@ static void pte_allow_huge(struct xbzrle_pte *pte, bool alive)
  * struct pte_walk - state of one walk
  * @pte: the region
  * @end: where it ends
- * @flush: a PTE lost its write permission
+ * @flush: some CPU may still write through its TLB what a PTE forbids
  * @nr_frozen: pages in @pte->frozen
  * @folio: the folio of the last of them
  * @folio_refs: references that this walk took on @folio
@@ -487,10 +487,11 @@ static int pte_harvest_one(pte_t *ptep, unsigned long addr, void *data)
 		xbzrle_race_window_atomic();
 		if (!pte->frozen)
 			ptep_set_wrprotect(pte->mm, addr, ptep);
-		walk->flush = true;
 		found = true;
 	}
 	if (found) {
+		/* Who made it read-only before may not have flushed yet. */
+		walk->flush = true;
 		__set_bit(unit, pte->armed);
 		xbzrle_region_found(region, unit, 1);
 	} else if (!xbzrle_dirty_test(&region->pending, unit)) {
@@ -630,8 +631,17 @@ static int pte_harvest_chunk(struct xbzrle_pte *pte, unsigned long start,
 	if (ret)
 		return ret;
 	/*
+	 * A secondary MMU would not be told of what is frozen. None comes while
+	 * mmap_lock is held for write.
+	 */
+	if (pte->frozen && xmm_has_foreign(pte->xmm)) {
+		mmap_write_unlock(pte->mm);
+		return pte_end(pte, -EOPNOTSUPP, pte->start);
+	}
+	/*
 	 * Until the flush, another CPU may write through its TLB what a PTE
-	 * forbids; who else changes these PTEs meanwhile has to flush as well.
+	 * forbids. Who else changes these PTEs meanwhile sees that it has to
+	 * flush as well, and so do we for units that turn up read-only.
 	 */
 	inc_tlb_flush_pending(pte->mm);
 	ret = pte_walk_vmas(&walk, start);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -764,6 +765,113 @@ TEST_F(pte, userfaultfd_copy)
 		self->mem[i * UNIT + 1]++;
 	EXPECT_EXACT_ROUND();
 }
+
+#if MM_HAVE_UFFD_WP
+#define STEP	(512UL << 20)
+
+struct protector {
+	int uffd;
+	struct uffdio_writeprotect wp;
+	int ret;
+	int done;
+};
+
+static void *protect(void *arg)
+{
+	struct protector *p = arg;
+
+	p->ret = ioctl(p->uffd, UFFDIO_WRITEPROTECT, &p->wp);
+	__atomic_store_n(&p->done, 1, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+struct counting {
+	unsigned char *mem;
+	int stop;
+};
+
+/* Where nobody else runs, so that nothing but a flush empties the TLB. */
+static void run_on(unsigned int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+}
+
+static void *count_on(void *arg)
+{
+	struct counting *c = arg;
+	unsigned long *counter = (unsigned long *)c->mem;
+
+	run_on(1);
+	while (!__atomic_load_n(&c->stop, __ATOMIC_RELAXED))
+		__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+/*
+ * It flushes when it is through with the whole mapping, and lets go of the first
+ * page's table long before. A round in between finds nothing left to protect.
+ */
+TEST_F(pte, write_protected_but_not_flushed)
+{
+	const unsigned int tries = mm_debug_kernel() ? 2 : 10;
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+	};
+	struct uffdio_register reg = {
+		.range.len = 4 * STEP,
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	struct protector p = { .done = 0 };
+	struct counting c = { .stop = 0 };
+	pthread_t writer, protector;
+	cpu_set_t before;
+	unsigned int i;
+
+	p.uffd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+	if (p.uffd < 0 || ioctl(p.uffd, UFFDIO_API, &api))
+		SKIP(return, "no userfaultfd");
+	c.mem = mmap(NULL, 4 * STEP, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	ASSERT_NE(MAP_FAILED, c.mem);
+	ASSERT_EQ(0, madvise(c.mem, 4 * STEP, MADV_NOHUGEPAGE));
+	/* What there is to go through, under another page of tables. */
+	ASSERT_EQ(0, madvise(c.mem + 2 * STEP, 2 * STEP, MADV_POPULATE_READ));
+	*c.mem = 1;
+	ASSERT_EQ(0, dev_register_as(self->fd, "counter", c.mem, UNIT, 0,
+				     XBZRLE_TRACKER_PTE, variant->capture,
+				     NULL));
+	reg.range.start = (uintptr_t)c.mem;
+	ASSERT_EQ(0, ioctl(p.uffd, UFFDIO_REGISTER, &reg));
+	p.wp.range = reg.range;
+	sched_getaffinity(0, sizeof(before), &before);
+	run_on(0);
+	ASSERT_EQ(0, pthread_create(&writer, NULL, count_on, &c));
+	for (i = 0; i < tries; i++) {
+		p.done = 0;
+		p.wp.mode = UFFDIO_WRITEPROTECT_MODE_WP;
+		ASSERT_EQ(0, pthread_create(&protector, NULL, protect, &p));
+		while (!__atomic_load_n(&p.done, __ATOMIC_ACQUIRE))
+			ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		ASSERT_EQ(0, pthread_join(protector, NULL));
+		ASSERT_EQ(0, p.ret);
+		/* Nobody can write now. */
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_EQ(-1, model_diff(self->model, "counter", c.mem, 0, UNIT));
+		p.wp.mode = 0;
+		ASSERT_EQ(0, ioctl(p.uffd, UFFDIO_WRITEPROTECT, &p.wp));
+	}
+	__atomic_store_n(&c.stop, 1, __ATOMIC_RELAXED);
+	ASSERT_EQ(0, pthread_join(writer, NULL));
+	sched_setaffinity(0, sizeof(before), &before);
+	close(p.uffd);
+	munmap(c.mem, 4 * STEP);
+}
+#endif
 
 TEST_F(pte, shared_mapping_only_when_asked_for)
 {
