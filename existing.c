@@ -287,7 +287,8 @@ bool xbzrle_existing_populated(struct mm_struct *mm, unsigned long addr)
 }
 
 /**
- * xbzrle_existing_hole() - is there no page but, at most, the zero page?
+ * xbzrle_existing_hole() - is there no page but, at most, the zero page or a
+ * guard?
  * @mm: whose
  * @addr: an address of anonymous memory
  *
@@ -317,7 +318,9 @@ bool xbzrle_existing_hole(struct mm_struct *mm, unsigned long addr)
 	}
 	if (!existing_peek(pmd, addr, &entry))
 		return true;
-	return pte_present(entry) && is_zero_pfn(pte_pfn(entry));
+	if (!pte_present(entry))
+		return softleaf_is_guard_marker(softleaf_from_pte(entry));
+	return is_zero_pfn(pte_pfn(entry));
 }
 
 #endif /* CONFIG_MMU_NOTIFIER */

@@ -304,4 +304,26 @@ static inline void xbzrle_put_pte_back(struct mm_struct *mm,
 #define xbzrle_fpu_end()	do { } while (0)
 #endif
 
+#if __has_include(<linux/leafops.h>)
+#include <linux/leafops.h>
+#else
+/* "mm: introduce leaf entry type and use to simplify leaf entry logic" */
+#include <linux/swapops.h>
+
+static inline swp_entry_t softleaf_from_pte(pte_t entry)
+{
+	return pte_to_swp_entry(entry);
+}
+
+static inline bool softleaf_is_guard_marker(swp_entry_t entry)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+	/* "mm: add PTE_MARKER_GUARD PTE marker" */
+	return false;
+#else
+	return is_guard_swp_entry(entry);
+#endif
+}
+#endif
+
 #endif /* _XBZRLE_COMPAT_H */

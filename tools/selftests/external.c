@@ -170,6 +170,32 @@ TEST_F(external, what_did_not_change_is_not_sent)
 	EXPECT_FALSE(mm_populated(self->mem + UNIT));
 }
 
+/* As allocators and stacks have them. */
+TEST_F(external, guard_regions_are_holes)
+{
+	unsigned char *mem = mm_anon(LENGTH);
+	struct xbzrle_register out;
+	unsigned int i;
+
+	ASSERT_NE(NULL, mem);
+	for (i = 0; i < PAGES; i++)
+		mem[i * UNIT] = i + 1;
+	if (madvise(mem + 3 * UNIT, 2 * UNIT, MADV_GUARD_INSTALL)) {
+		ASSERT_EQ(EINVAL, errno);
+		munmap(mem, LENGTH);
+		return;
+	}
+	ASSERT_EQ(0, dev_register(self->fd, "guarded", mem, LENGTH, 0,
+				  XBZRLE_TRACKER_EXTERNAL, &out));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	ASSERT_EQ(0, madvise(mem + 8 * UNIT, UNIT, MADV_GUARD_INSTALL));
+	ASSERT_EQ(0, dev_mark_units(self->fd, out.region_id, 8, 1));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	ASSERT_EQ(0, madvise(mem, LENGTH, MADV_GUARD_REMOVE));
+	EXPECT_EQ(-1, model_diff(self->model, "guarded", mem, 0, LENGTH));
+	munmap(mem, LENGTH);
+}
+
 TEST_F(external, page_becomes_a_hole)
 {
 	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
