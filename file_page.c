@@ -22,11 +22,18 @@
 struct page *xbzrle_file_page_get(struct address_space *mapping, pgoff_t index)
 {
 	struct folio *folio;
+	struct page *page;
 
 	folio = filemap_get_folio(mapping, index);
 	if (!IS_ERR(folio)) {
+		page = folio_file_page(folio, index);
+		/* To read it would be a machine check. */
+		if (PageHWPoison(page)) {
+			folio_put(folio);
+			return ERR_PTR(-EIO);
+		}
 		if (folio_test_uptodate(folio))
-			return folio_file_page(folio, index);
+			return page;
 		folio_put(folio);
 	}
 

@@ -12,8 +12,8 @@
  *
  * Bases come from two sides: a reader offers what it sent, and page faults
  * offer what is about to change. Both work at the same time, so the cache has a
- * lock of its own. A reader encodes against one base at a time, which stays
- * where it is until then.
+ * lock of its own. A base that a reader encodes against stays where it is until
+ * then.
  *
  * Beside the bases stand the moments: contents that a round is to have although
  * their pages change. They share the budget and come before any base.

@@ -89,6 +89,9 @@ void xbzrle_region_attach(struct xbzrle_region *region,
 {
 	down_write(&region->keeper_lock);
 	WRITE_ONCE(region->keeper, keeper);
+	/* Nobody is to have what a punch would keep. */
+	if (!keeper)
+		WRITE_ONCE(region->moment_begun, false);
 	up_write(&region->keeper_lock);
 }
 
@@ -375,7 +378,8 @@ bool xbzrle_region_page_held(struct page *page, int own_refs)
 	refs = count - own_refs;
 	/* Pairs with the order in which reclaim changes flag and count. */
 	smp_rmb();
-	if (!listed && !folio_test_lru(folio))
+	/* Reclaim unmaps what it has isolated, and flushes the TLB some time later. */
+	if (!listed && !folio_test_lru(folio) && maps)
 		refs--;
 	if (!folio_test_anon(folio) || folio_test_swapcache(folio))
 		refs -= folio_nr_pages(folio);

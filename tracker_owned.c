@@ -161,8 +161,13 @@ static int owned_file_mmap(struct file *file, struct vm_area_struct *vma)
 	    vma_pages(vma) > owned->region.nr_units - vma->vm_pgoff)
 		return -EINVAL;
 
-	/* MIXEDMAP is what vm_insert_page() asks for in a fault. */
-	vm_flags_set(vma, VM_DONTEXPAND | VM_MIXEDMAP | VM_NOHUGEPAGE);
+	/*
+	 * MIXEDMAP is what vm_insert_page() asks for in a fault. It would have
+	 * fork() copy PTEs, between two steps of a harvest writable and clean.
+	 * With WIPEONFORK the child faults, and finds what the file has.
+	 */
+	vm_flags_set(vma, VM_DONTEXPAND | VM_MIXEDMAP | VM_NOHUGEPAGE |
+			  VM_WIPEONFORK);
 	vma->vm_ops = &owned_vm_ops;
 	return 0;
 }
@@ -329,9 +334,9 @@ void xbzrle_owned_exit(void)
 
 /*
  * Write-protect what maps a stretch, of which the folios of the units taken are
- * locked. The dirty bits of the PTEs have to go as well: mprotect(), and NUMA
- * balancing on newer kernels, make a PTE that is dirty writable again without
- * asking ->page_mkwrite.
+ * locked. The dirty bits of the PTEs have to go as well: mprotect() makes a PTE
+ * that is dirty writable again without asking ->page_mkwrite. The kernel's walks
+ * end at the first mapping that can never be written; this file has none.
  */
 #if IS_ENABLED(CONFIG_MAPPING_DIRTY_HELPERS)
 static void owned_clean(struct xbzrle_owned *owned, unsigned long first,

@@ -53,7 +53,7 @@ struct seq_file;
 
 /* Regions one session may hold. */
 #define XBZRLE_MAX_REGIONS	4096
-/* Largest cache budget in bytes: a kvmalloc() ends at INT_MAX for its slots. */
+/* Largest cache budget in bytes; pages of it are counted in 32 bits. */
 #define XBZRLE_MAX_CACHE	BIT_ULL(39)
 
 /**
