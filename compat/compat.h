@@ -304,7 +304,7 @@ static inline void xbzrle_put_pte_back(struct mm_struct *mm,
 #define xbzrle_fpu_end()	do { } while (0)
 #endif
 
-#if __has_include(<linux/leafops.h>)
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 19, 0)
 #include <linux/leafops.h>
 #else
 /* "mm: introduce leaf entry type and use to simplify leaf entry logic" */

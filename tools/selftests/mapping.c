@@ -896,9 +896,11 @@ TEST_F(mapping, collapsed_while_rounds_run)
 	ASSERT_EQ(0, dev_register(self->fd, "collapse", mem, c.length, 0,
 				  XBZRLE_TRACKER_AUTO, NULL));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, collapse, &c));
-	for (i = 0; i < 60 || (i < 5000 &&
-		    !__atomic_load_n(&c.huge, __ATOMIC_RELAXED)); i++)
+	for (i = 0; i < 5000; i++) {
+		if (i >= 60 && __atomic_load_n(&c.huge, __ATOMIC_RELAXED))
+			break;
 		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	}
 	__atomic_store_n(&c.stop, 1, __ATOMIC_RELAXED);
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
