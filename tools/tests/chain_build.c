@@ -265,12 +265,21 @@ static void put_sum(const struct maker_region *region, struct build *line)
 		 (uint64_t)sum);
 }
 
+void maker_seal(struct build *line, char *check)
+{
+	XXH128_hash_t hash = XXH3_128bits(line->bytes, line->length);
+
+	snprintf(check, 33, "%016" PRIx64 "%016" PRIx64, hash.high64,
+		 hash.low64);
+	line->length--;
+	put_text(line, ",\"check\":\"%s\"}\n", check);
+}
+
 void maker_line(const struct maker *maker, uint64_t bytes, const char *before,
 		char *check, struct build *line)
 {
 	bool full = maker->round == maker->first, comma = false;
 	const struct maker_region *region;
-	XXH128_hash_t hash;
 	unsigned int i;
 
 	line->length = 0;
@@ -293,9 +302,5 @@ void maker_line(const struct maker *maker, uint64_t bytes, const char *before,
 	put_text(line, "],\"round\":%u,\"stream_rounds\":%u,\"time\":\"2026-11-24T00:00:00.000Z\"",
 		 maker->round, maker->stream_rounds);
 	build_u8(line, '}');
-	hash = XXH3_128bits(line->bytes, line->length);
-	snprintf(check, 33, "%016" PRIx64 "%016" PRIx64, hash.high64,
-		 hash.low64);
-	line->length--;
-	put_text(line, ",\"check\":\"%s\"}\n", check);
+	maker_seal(line, check);
 }

@@ -59,5 +59,7 @@ void maker_end(struct maker *maker);
 void maker_file(const struct maker *maker, struct build *file);
 void maker_line(const struct maker *maker, uint64_t bytes, const char *before,
 		char *check, struct build *line);
+/* Makes a line of an object that lacks its checksum, members sorted by name. */
+void maker_seal(struct build *line, char *check);
 
 #endif /* _TESTS_CHAIN_BUILD_H */

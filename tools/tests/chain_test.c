@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <xxhash.h>
 
 #include "../xbzrle/chain.h"
 #include "../xbzrle/command.h"
@@ -665,6 +666,388 @@ static void a_region_too_long(void **state)
 }
 
 /*
+ * A chain written frame by frame, so that one rule at a time can be broken. Its
+ * regions are zero and have names of one letter, and so many pages as are said
+ * at that time.
+ */
+struct hand {
+	struct build file;
+	struct build payload;
+	struct build stream;
+	struct build line;
+	uint32_t sequence;
+	uint32_t digests;
+	uint64_t rounds;
+	uint64_t position;
+	unsigned int number;
+	unsigned int pages;
+	char before[33];
+};
+
+enum { HELLO = 1, REGION, DATA, ROUND, DROP = 6, DIGEST, END };
+
+static void hand_free(struct hand *hand)
+{
+	build_free(&hand->file);
+	build_free(&hand->payload);
+	build_free(&hand->stream);
+	build_free(&hand->line);
+}
+
+static void hand_open(struct hand *hand)
+{
+	*hand = (struct hand){ .pages = 1 };
+	remove_all("chain");
+	assert_int_equal(mkdir("chain", 0700), 0);
+}
+
+static void hand_frame(struct hand *hand, uint8_t type)
+{
+	build_frame(&hand->file, type, hand->sequence++, hand->payload.bytes,
+		    hand->payload.length);
+	hand->payload.length = 0;
+}
+
+static void hand_hello(struct hand *hand, uint64_t offered)
+{
+	hand->number++;
+	hand->file.length = 0;
+	hand->sequence = 0;
+	hand->digests = 0;
+	hand->rounds = 0;
+	hand->position = 0;
+	build_be64(&hand->payload, offered);
+	build_be64(&hand->payload, 0);
+	build_be32(&hand->payload, BUILD_UNIT);
+	hand_frame(hand, HELLO);
+}
+
+static void hand_begin(struct hand *hand)
+{
+	hand_hello(hand, 2);
+}
+
+static void hand_announce(struct hand *hand, const char *names)
+{
+	for (; *names; names++) {
+		build_be64(&hand->payload, 0);
+		build_be64(&hand->payload, hand->pages * BUILD_UNIT);
+		build_be32(&hand->payload, 0);
+		build_u8(&hand->payload, *names);
+		hand_frame(hand, REGION);
+	}
+}
+
+static void hand_drop(struct hand *hand, char name)
+{
+	build_u8(&hand->payload, name);
+	hand_frame(hand, DROP);
+}
+
+static void hand_setup(struct hand *hand, const char *names)
+{
+	const uint64_t length = hand->pages * BUILD_UNIT;
+	char name[2] = "";
+
+	build_setup(&hand->stream, strlen(names) * length);
+	for (; *names; names++) {
+		name[0] = *names;
+		build_block(&hand->stream, name, length);
+	}
+	build_eos(&hand->stream);
+}
+
+/* A round that changes nothing, in a frame of its own. */
+static void hand_data(struct hand *hand)
+{
+	build_eos(&hand->stream);
+	hand->rounds++;
+	hand->position += hand->stream.length;
+	build_bytes(&hand->payload, hand->stream.bytes, hand->stream.length);
+	hand->stream.length = 0;
+	hand_frame(hand, DATA);
+}
+
+static void hand_round(struct hand *hand)
+{
+	build_be64(&hand->payload, hand->rounds);
+	build_be64(&hand->payload, hand->position);
+	build_be64(&hand->payload, 0);
+	hand_frame(hand, ROUND);
+}
+
+static void hand_digests(struct hand *hand, const char *names)
+{
+	const uint64_t length = hand->pages * BUILD_UNIT;
+	uint8_t *zeros = calloc(1, length);
+	XXH128_canonical_t canonical;
+
+	assert_non_null(zeros);
+	XXH128_canonicalFromHash(&canonical, XXH3_128bits(zeros, length));
+	for (; *names; names++) {
+		build_be64(&hand->payload, length);
+		build_bytes(&hand->payload, canonical.digest,
+			    sizeof(canonical.digest));
+		build_u8(&hand->payload, *names);
+		hand_frame(hand, DIGEST);
+		hand->digests++;
+	}
+	free(zeros);
+}
+
+__attribute__((format(printf, 2, 3)))
+static void hand_text(struct hand *hand, const char *format, ...)
+{
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	build_bytes(&hand->line, text, strlen(text));
+}
+
+/* Ends the file, and adds its line, with these regions. */
+static void hand_end(struct hand *hand, const char *names)
+{
+	const bool full = hand->number == 1;
+	const char *comma = "";
+
+	build_be32(&hand->payload, hand->digests);
+	hand_frame(hand, END);
+	write_file("chain", file_of(hand->number, full), hand->file.bytes,
+		   hand->file.length, O_TRUNC);
+	hand->line.length = 0;
+	hand_text(hand, "{\"base\":%u,\"before\":\"%s\",\"bytes\":%zu,",
+		  hand->number - 1, hand->before, hand->file.length);
+	hand_text(hand, "\"format\":1,\"regions\":[");
+	for (; *names; names++, comma = ",")
+		hand_text(hand, "%s{\"address\":\"0\",\"length\":%u,\"name\":\"%c\",\"pid\":0,\"xxh3_sum\":\"%032d\"}",
+			  comma, hand->pages * BUILD_UNIT, *names, 0);
+	hand_text(hand, "],\"round\":%u,\"stream_rounds\":%u}", hand->number,
+		  (unsigned int)hand->rounds);
+	maker_seal(&hand->line, hand->before);
+	write_file("chain", "chain.jsonl", hand->line.bytes,
+		   hand->line.length, O_APPEND);
+}
+
+/* Round 1, with @names in it. */
+static void hand_full(struct hand *hand, const char *names)
+{
+	hand_open(hand);
+	hand_begin(hand);
+	hand_announce(hand, names);
+	hand_setup(hand, names);
+	hand_data(hand);
+	hand_round(hand);
+	hand_digests(hand, names);
+	hand_end(hand, names);
+}
+
+/* So many rounds are good, and those can be restored; the others cannot. */
+static void check_good(unsigned int good, unsigned int rounds, const char *why)
+{
+	const int status = good == rounds ? EXIT_DONE : EXIT_FAILED;
+	unsigned int round;
+	char want[64];
+
+	snprintf(want, sizeof(want), "%u of %u rounds are good", good, rounds);
+	if (verify("chain") != status || !strstr(words, want) ||
+	    !strstr(words, why))
+		fail_msg("not '%s' and '%s': %s", want, why, words);
+	for (round = 1; round <= rounds; round++) {
+		if (restore("chain", round) !=
+		    (round <= good ? EXIT_DONE : EXIT_FAILED))
+			fail_msg("restore of round %u: %s", round, words);
+		assert_int_equal(exists("images", "manifest.json"),
+				 round <= good);
+	}
+}
+
+/* Nothing is wrong with what the other tests break one thing of. */
+static void a_chain_by_hand(void **state)
+{
+	struct hand hand;
+
+	(void)state;
+	hand_full(&hand, "ab");
+	hand_begin(&hand);
+	hand_drop(&hand, 'a');
+	hand_announce(&hand, "c");
+	hand_setup(&hand, "bc");
+	hand_data(&hand);
+	hand_round(&hand);
+	hand_data(&hand);
+	hand_round(&hand);
+	hand_end(&hand, "bc");
+	check_good(2, 2, "");
+	remove_all("images");
+	assert_int_equal(run(recv_main, "recv", "--output", "images",
+			     "file:chain/full-1.xbzrle"), EXIT_DONE);
+	assert_int_equal(fold("chain", 2), EXIT_DONE);
+	assert_int_equal(verify("chain"), EXIT_DONE);
+	hand_free(&hand);
+}
+
+static void regions_that_nobody_announced(void **state)
+{
+	struct hand hand;
+
+	(void)state;
+	hand_open(&hand);
+	hand_begin(&hand);
+	hand_setup(&hand, "a");
+	hand_data(&hand);
+	hand_round(&hand);
+	hand_digests(&hand, "a");
+	hand_end(&hand, "a");
+	check_good(0, 1, "'a' was not announced");
+	hand_free(&hand);
+}
+
+static void regions_that_never_come(void **state)
+{
+	struct hand hand;
+
+	(void)state;
+	hand_open(&hand);
+	hand_begin(&hand);
+	hand_announce(&hand, "ab");
+	hand_setup(&hand, "a");
+	hand_data(&hand);
+	hand_round(&hand);
+	hand_digests(&hand, "a");
+	hand_end(&hand, "a");
+	check_good(0, 1, "'b' was announced and never came");
+	hand_free(&hand);
+}
+
+/* As long as it was, and longer. */
+static void regions_that_come_back(void **state)
+{
+	unsigned int pages;
+	struct hand hand;
+
+	(void)state;
+	for (pages = 1; pages <= 2; pages++) {
+		hand_full(&hand, "ab");
+		hand_begin(&hand);
+		hand_drop(&hand, 'a');
+		hand_drop(&hand, 'b');
+		hand_announce(&hand, "c");
+		hand_setup(&hand, "c");
+		hand_data(&hand);
+		hand_round(&hand);
+		hand_end(&hand, "c");
+		hand_begin(&hand);
+		hand_drop(&hand, 'c');
+		hand.pages = pages;
+		hand_announce(&hand, "b");
+		hand_setup(&hand, "b");
+		hand_data(&hand);
+		hand_round(&hand);
+		hand_end(&hand, "b");
+		check_good(2, 3, "'b' was announced twice");
+		hand_free(&hand);
+	}
+}
+
+/* Gone by its DROP, and still in the setup section: not so in a fold's file. */
+static void regions_that_were_dropped_and_stay(void **state)
+{
+	struct hand hand;
+
+	(void)state;
+	hand_full(&hand, "ab");
+	hand_begin(&hand);
+	hand_drop(&hand, 'b');
+	hand_data(&hand);
+	hand_round(&hand);
+	hand_end(&hand, "a");
+	hand_begin(&hand);
+	hand_setup(&hand, "ab");
+	hand_data(&hand);
+	hand_round(&hand);
+	hand_end(&hand, "a");
+	check_good(2, 3, "'b' was dropped");
+	assert_int_equal(fold("chain", 2), EXIT_DONE);
+	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_non_null(strstr(words, "1 of 2 rounds are good"));
+	hand_free(&hand);
+}
+
+/* What can be received has a digest of each region, and says that it has. */
+static void files_with_other_digests(void **state)
+{
+	struct hand hand;
+	int which;
+
+	(void)state;
+	for (which = 0; which < 4; which++) {
+		hand_open(&hand);
+		hand_hello(&hand, which == 3 ? 0 : 2);
+		hand_announce(&hand, "ab");
+		hand_setup(&hand, "ab");
+		hand_data(&hand);
+		hand_round(&hand);
+		hand_digests(&hand, which == 0 ? "" : which == 1 ? "b" :
+			     which == 2 ? "abb" : "ab");
+		hand_end(&hand, "ab");
+		check_good(0, 1, which == 3 ? "digests" : "digest");
+		remove_all("images");
+		assert_int_equal(run(recv_main, "recv", "--output", "images",
+				     "file:chain/full-1.xbzrle"), EXIT_FAILED);
+		hand_free(&hand);
+	}
+	hand_full(&hand, "a");
+	hand_begin(&hand);
+	hand_data(&hand);
+	hand_round(&hand);
+	hand_digests(&hand, "a");
+	hand_end(&hand, "a");
+	check_good(1, 2, "digest");
+	hand_free(&hand);
+
+	/* Something comes behind them. */
+	hand_open(&hand);
+	hand_begin(&hand);
+	hand_announce(&hand, "a");
+	hand_setup(&hand, "a");
+	hand_data(&hand);
+	hand_round(&hand);
+	hand_digests(&hand, "a");
+	hand_data(&hand);
+	hand_round(&hand);
+	hand_end(&hand, "a");
+	check_good(0, 1, "digest");
+	hand_free(&hand);
+}
+
+/* Each round of the stream has a frame that says where it ends. */
+static void files_with_other_rounds(void **state)
+{
+	struct hand hand;
+	int which;
+
+	(void)state;
+	for (which = 0; which < 4; which++) {
+		hand_full(&hand, "a");
+		hand_begin(&hand);
+		hand_data(&hand);
+		if (which == 0)
+			hand_data(&hand);
+		if (which != 1)
+			hand_round(&hand);
+		if (which == 2)
+			hand_round(&hand);
+		hand.rounds += which == 3;
+		hand_end(&hand, "a");
+		check_good(1, 2, which == 1 ? "inside a round" : "round");
+		hand_free(&hand);
+	}
+}
+
+/*
  * What snapshot does, with the maker in place of a session: chains that exist go
  * on with a round that has all.
  */
@@ -1019,6 +1402,13 @@ int main(void)
 		cmocka_unit_test(hostile_manifests),
 		cmocka_unit_test(hostile_files),
 		cmocka_unit_test(a_region_too_long),
+		cmocka_unit_test(a_chain_by_hand),
+		cmocka_unit_test(regions_that_nobody_announced),
+		cmocka_unit_test(regions_that_never_come),
+		cmocka_unit_test(regions_that_come_back),
+		cmocka_unit_test(regions_that_were_dropped_and_stay),
+		cmocka_unit_test(files_with_other_digests),
+		cmocka_unit_test(files_with_other_rounds),
 		cmocka_unit_test(what_is_written_is_read),
 		cmocka_unit_test(what_is_written_is_the_format),
 		cmocka_unit_test(writers_are_killed),

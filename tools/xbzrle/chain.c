@@ -145,8 +145,8 @@ static int parse_entry(const struct chain *chain, json_t *entry,
 				"it does not describe a round", err);
 	if (format != CHAIN_FORMAT)
 		return bad_line(chain->count + 1, "an unknown format", err);
-	if (number < 1 || number == INT64_MAX || base < 0 || bytes < 0 ||
-	    stream_rounds < 1)
+	if (number < 1 || number >= (json_int_t)CHAIN_NUMBERS || base < 0 ||
+	    bytes < 0 || stream_rounds < 1)
 		return bad_line(chain->count + 1, "a number that cannot be",
 				err);
 	*round = (struct chain_round){

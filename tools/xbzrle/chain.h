@@ -16,6 +16,8 @@
 
 /* Of the lines of a manifest. */
 #define CHAIN_FORMAT	1
+/* Numbers of rounds are below this, so that JSON can have the next one, too. */
+#define CHAIN_NUMBERS	((uint64_t)INT64_MAX)
 
 /* What a chain is opened for, which says whom it must have for itself. */
 enum chain_use {

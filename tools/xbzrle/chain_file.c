@@ -47,13 +47,21 @@ static int read_hello(struct frame_link *link, struct xbzrle_error *err)
 	struct frame frame;
 	int ret;
 
-	ret = frame_expect(link, FRAME_HELLO, &frame, err);
-	if (!ret)
-		ret = frame_get_hello(&frame, &hello, err);
+	ret = frame_receive(link, &frame, err);
+	if (ret < 0)
+		return ret;
+	if (!ret || frame.type != FRAME_HELLO)
+		return xbzrle_fail(err, EBADMSG, 0, ret ?
+				   "it does not begin with a hello frame" :
+				   "it is empty");
+	ret = frame_get_hello(&frame, &hello, err);
 	if (!ret && hello.required & ~known)
 		ret = xbzrle_fail(err, EPROTO, 0,
 				  "it needs features %#" PRIx64 " that are not known here",
 				  hello.required & ~known);
+	if (!ret && !(hello.offered & FRAME_FEATURE_XXH3_128))
+		ret = xbzrle_fail(err, EPROTO, 0,
+				  "it offers no digests that are known here");
 	return ret;
 }
 
@@ -85,19 +93,26 @@ static int read_drop(const struct frame *frame, struct replica *replica,
 	return 0;
 }
 
+/* Each round of the stream has one. */
 static int read_round(const struct frame *frame, const struct replica *replica,
-		      struct xbzrle_error *err)
+		      uint64_t *rounds, struct xbzrle_error *err)
 {
 	struct frame_round round;
 	int ret = frame_get_round(frame, &round, err);
 
-	return ret ? ret : replica_check_round(replica, &round, err);
+	if (!ret)
+		ret = replica_check_round(replica, &round, err);
+	if (!ret && round.round != ++*rounds)
+		ret = xbzrle_fail(err, EBADMSG, 0,
+				  "round %" PRIu64 " ends in frame %" PRIu64 " of its kind",
+				  round.round, *rounds);
+	return ret;
 }
 
 static int read_digest(const struct frame *frame,
 		       const struct replica *replica, struct xbzrle_error *err)
 {
-	const struct replica_region *region;
+	struct replica_region *region;
 	struct frame_digest digest;
 	uint8_t ours[DIGEST_SIZE];
 	int ret;
@@ -107,10 +122,11 @@ static int read_digest(const struct frame *frame,
 		return ret;
 	region = replica_find(replica, digest.name);
 	if (!region || region->state != REPLICA_PRESENT ||
-	    region->length != digest.length)
+	    region->length != digest.length || region->digested)
 		return xbzrle_fail(err, EBADMSG, 0,
-				   "a digest of region '%s', which is not there",
+				   "a digest of region '%s', which is not there or has one",
 				   digest.name);
+	region->digested = true;
 	ret = replica_digest(replica, region, ours, err);
 	if (!ret && memcmp(ours, digest.digest, DIGEST_SIZE))
 		ret = xbzrle_fail(err, EBADMSG, 0,
@@ -121,7 +137,7 @@ static int read_digest(const struct frame *frame,
 }
 
 static int read_frame(const struct frame *frame, struct replica *replica,
-		      struct xbzrle_error *err)
+		      uint64_t *rounds, struct xbzrle_error *err)
 {
 	switch (frame->type) {
 	case FRAME_REGION:
@@ -132,7 +148,7 @@ static int read_frame(const struct frame *frame, struct replica *replica,
 		return replica_take(replica, frame->payload, frame->length,
 				    err);
 	case FRAME_ROUND:
-		return read_round(frame, replica, err);
+		return read_round(frame, replica, rounds, err);
 	case FRAME_DIGEST:
 		return read_digest(frame, replica, err);
 	default:
@@ -143,17 +159,17 @@ static int read_frame(const struct frame *frame, struct replica *replica,
 }
 
 static int read_end(struct frame_link *link, const struct frame *frame,
-		    uint32_t digests, struct xbzrle_error *err)
+		    uint32_t digests, uint32_t due, struct xbzrle_error *err)
 {
 	struct frame more;
 	uint32_t said;
 	int ret;
 
 	ret = frame_get_end(frame, &said, err);
-	if (!ret && said != digests)
+	if (!ret && (said != digests || digests != due))
 		ret = xbzrle_fail(err, EBADMSG, 0,
-				  "%u digests should be there, and are %u",
-				  said, digests);
+				  "%u digests are said to be there, %u are, and %u should be",
+				  said, digests, due);
 	if (ret)
 		return ret;
 	ret = frame_receive(link, &more, err);
@@ -162,11 +178,26 @@ static int read_end(struct frame_link *link, const struct frame *frame,
 	return ret;
 }
 
-static int read_frames(struct frame_link *link, struct replica *replica,
+/* Digests are behind the last round, and nothing but the end behind them. */
+static int check_place(enum frame_type type, enum frame_type before,
 		       struct xbzrle_error *err)
+{
+	const bool ending = type == FRAME_DIGEST || type == FRAME_END;
+
+	if (before == FRAME_DIGEST && !ending)
+		return xbzrle_fail(err, EBADMSG, 0,
+				   "it goes on behind its digests");
+	if (ending && before != FRAME_ROUND && before != FRAME_DIGEST)
+		return xbzrle_fail(err, EBADMSG, 0, "it ends inside a round");
+	return 0;
+}
+
+static int read_frames(struct frame_link *link, struct replica *replica,
+		       bool full, struct xbzrle_error *err)
 {
 	enum frame_type before = FRAME_NONE;
 	uint32_t digests = 0;
+	uint64_t rounds = 0;
 	struct frame frame;
 	int ret;
 
@@ -178,13 +209,14 @@ static int read_frames(struct frame_link *link, struct replica *replica,
 					   "it ends before its end frame");
 		if (ret < 0)
 			return ret;
-		if (frame.type == FRAME_END &&
-		    before != FRAME_ROUND && before != FRAME_DIGEST)
-			return xbzrle_fail(err, EBADMSG, 0,
-					   "it ends inside a round");
+		ret = check_place(frame.type, before, err);
+		if (ret)
+			return ret;
 		if (frame.type == FRAME_END)
-			return read_end(link, &frame, digests, err);
-		ret = read_frame(&frame, replica, err);
+			return read_end(link, &frame, digests,
+					full ? replica_present(replica) : 0,
+					err);
+		ret = read_frame(&frame, replica, &rounds, err);
 		digests += frame.type == FRAME_DIGEST;
 		before = frame.type;
 	}
@@ -202,6 +234,8 @@ static int open_round(const struct chain *chain,
 		    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return xbzrle_fail(err, errno, 0, "cannot open: %s",
+				   errno == ELOOP ?
+				   "it is a symbolic link, which is not followed" :
 				   strerror(errno));
 	if (fstat(fd, &status))
 		ret = xbzrle_fail(err, errno, 0, "%s", strerror(errno));
@@ -272,7 +306,11 @@ static int compare(const struct chain_round *round,
 	int ret;
 
 	for (i = 0; i < replica->count; i++) {
-		if (replica->regions[i].state != REPLICA_PRESENT)
+		if (replica->regions[i].state == REPLICA_ANNOUNCED)
+			return xbzrle_fail(err, EBADMSG, 0,
+					   "region '%s' was announced and never came",
+					   replica->regions[i].name);
+		if (replica->regions[i].state == REPLICA_DROPPED)
 			continue;
 		ret = compare_region(replica, &replica->regions[i],
 				     json_array_get(said, at++), sums, err);
@@ -313,7 +351,7 @@ int chain_read(const struct chain *chain, size_t index,
 	if (ret)
 		goto close_fd;
 	replica_begin_part(replica);
-	ret = read_frames(&link, replica, err);
+	ret = read_frames(&link, replica, !round->base, err);
 	if (!ret)
 		ret = command_at_byte(xbzrle_wire_end(replica->wire, err), err);
 	if (!ret && replica_round(replica).round != round->stream_rounds)
@@ -348,6 +386,10 @@ int chain_file_begin(struct chain_file *file, struct chain *chain,
 	};
 	int ret;
 
+	if (number >= CHAIN_NUMBERS)
+		return xbzrle_fail(err, EOVERFLOW, 0,
+				   "%s has no number left for a round",
+				   chain->path);
 	*file = (struct chain_file){
 		.chain = chain,
 		.number = number,
@@ -475,8 +517,10 @@ static json_t *describe_round(const struct chain_file *file,
 	char time[40];
 
 	write_time(time, sizeof(time));
-	if (!regions || fstat(file->fd, &status))
+	if (!regions || fstat(file->fd, &status)) {
+		json_decref(regions);
 		return NULL;
+	}
 	return json_pack("{s:i, s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:o}",
 			 "format", CHAIN_FORMAT,
 			 "round", (json_int_t)file->number,
@@ -515,7 +559,7 @@ int chain_file_commit(struct chain_file *file, struct replica *replica,
 		ret = chain_append(file->chain, entry, err);
 	else
 		ret = xbzrle_fail(err, EILSEQ, 0,
-				  "cannot describe the regions in JSON");
+				  "cannot describe the regions in JSON: their names must be UTF-8");
 	json_decref(entry);
 	release(file);
 	return ret;
@@ -635,7 +679,7 @@ static int announce(struct chain_file *file, const struct replica *replica,
 
 	for (i = 0; i < replica->count; i++) {
 		region = &replica->regions[i];
-		if (region->state == REPLICA_DROPPED)
+		if (region->state != REPLICA_PRESENT)
 			continue;
 		ret = frame_send_region(&file->link, &(struct frame_region){
 			.address = region->address,

@@ -80,11 +80,28 @@ struct replica_region *replica_find(const struct replica *replica,
 	return NULL;
 }
 
+static bool name_used(const struct replica *replica, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < replica->count; i++) {
+		if (!strcmp(replica->regions[i].name, name))
+			return true;
+	}
+	return false;
+}
+
+/* A name is used once: who restores to files has one for each. */
 static struct replica_region *add(struct replica *replica, const char *name,
 				  uint64_t length, struct xbzrle_error *err)
 {
 	struct replica_region *regions, *new;
 
+	if (name_used(replica, name)) {
+		xbzrle_fail(err, EBADMSG, 0,
+			    "region '%s' was announced twice", name);
+		return NULL;
+	}
 	if (replica->count == XBZRLE_STREAM_REGIONS) {
 		xbzrle_fail(err, EBADMSG, 0, "more than %u regions",
 			    XBZRLE_STREAM_REGIONS);
@@ -106,7 +123,7 @@ static struct replica_region *add(struct replica *replica, const char *name,
 /**
  * replica_announce() - a region will come
  * @replica: replica
- * @region: as announced; no other of that name may be there
+ * @region: as announced; no other of that name may have been there
  * @err: set on failure
  *
  * Return: 0 or a negative errno.
@@ -117,10 +134,6 @@ int replica_announce(struct replica *replica,
 {
 	struct replica_region *new;
 
-	if (replica_find(replica, region->name))
-		return xbzrle_fail(err, EBADMSG, 0,
-				   "region '%s' was announced twice",
-				   region->name);
 	new = add(replica, region->name, region->length, err);
 	if (!new)
 		return -err->code;
@@ -186,17 +199,61 @@ static int add_file(struct replica *replica,
 				     image->length, err);
 }
 
+static bool is_number(const struct replica_region *region, uint32_t number)
+{
+	return region->state == REPLICA_PRESENT && region->number == number;
+}
+
+static struct replica_region *by_number(struct replica *replica,
+					uint32_t number)
+{
+	struct replica_region *regions = replica->regions;
+	size_t i;
+
+	/* Pages of a region come one after the other, and so do regions. */
+	for (i = replica->recent; i < replica->recent + 2; i++) {
+		if (i < replica->count && is_number(&regions[i], number))
+			goto found;
+	}
+	for (i = 0; i < replica->count; i++) {
+		if (is_number(&regions[i], number))
+			goto found;
+	}
+	return NULL;
+
+found:
+	replica->recent = i;
+	return &regions[i];
+}
+
+static struct replica_region *announced(struct replica *replica,
+					const struct xbzrle_record *block,
+					struct xbzrle_error *err)
+{
+	struct replica_region *region = replica_find(replica, block->name);
+
+	if (!region && replica->unannounced)
+		return add(replica, block->name, block->length, err);
+	if (!region)
+		xbzrle_fail(err, EBADMSG, block->position,
+			    "region '%s' was not announced", block->name);
+	return region;
+}
+
 static int take_block(struct replica *replica,
 		      const struct xbzrle_record *block,
 		      struct xbzrle_error *err)
 {
 	struct replica_region *region;
 
-	if (!block->fresh)
+	if (!block->fresh && by_number(replica, block->region))
 		return 0;
-	region = replica_find(replica, block->name);
-	if (!region)
-		region = add(replica, block->name, block->length, err);
+	/* To a stream that begins after the DROP it would be a new one. */
+	if (!block->fresh)
+		return xbzrle_fail(err, EBADMSG, block->position,
+				   "region '%s' was dropped, and is in a setup section",
+				   block->name);
+	region = announced(replica, block, err);
 	if (!region)
 		return -err->code;
 	if (region->state == REPLICA_PRESENT ||
@@ -234,30 +291,6 @@ static void count_round(struct replica *replica)
 		if (images->regions[i].state == IMAGES_PRESENT)
 			images->regions[i].rounds++;
 	}
-}
-
-static bool is_number(const struct replica_region *region, uint32_t number)
-{
-	return region->state == REPLICA_PRESENT && region->number == number;
-}
-
-static struct replica_region *by_number(struct replica *replica,
-					uint32_t number)
-{
-	struct replica_region *regions = replica->regions;
-	size_t i;
-
-	/* Pages of a region come one after the other. */
-	if (replica->recent < replica->count &&
-	    is_number(&regions[replica->recent], number))
-		return &regions[replica->recent];
-	for (i = 0; i < replica->count; i++) {
-		if (!is_number(&regions[i], number))
-			continue;
-		replica->recent = i;
-		return &regions[i];
-	}
-	return NULL;
 }
 
 /* In memory: the sum loses the page as it was, and gets it as it is now. */

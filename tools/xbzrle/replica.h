@@ -23,6 +23,7 @@ enum replica_state {
  * struct replica_region - a region
  * @state: enum replica_state
  * @announced: a REGION frame told of it, or was written for it
+ * @digested: a DIGEST frame was for it
  * @number: in the stream
  * @pid: its process, 0 if that is not known
  * @address: there
@@ -36,6 +37,7 @@ enum replica_state {
 struct replica_region {
 	enum replica_state state;
 	bool announced;
+	bool digested;
 	uint32_t number;
 	uint32_t pid;
 	uint64_t address;
@@ -52,6 +54,8 @@ struct replica_region {
  * @wire: parser
  * @image: what applies the records
  * @images: files to keep the regions in, or NULL for memory
+ * @unannounced: regions come without being announced, as those of a session that
+ *	others keep
  * @regions: also those that have ended
  * @count: how many
  * @recent: the region that the last page was of
@@ -63,6 +67,7 @@ struct replica {
 	struct xbzrle_wire *wire;
 	struct xbzrle_image *image;
 	struct images *images;
+	bool unannounced;
 	struct replica_region *regions;
 	size_t count;
 	size_t recent;

@@ -352,6 +352,7 @@ static int run_session(struct snapshot *snapshot, struct xbzrle_error *err)
 	ret = replica_open(&snapshot->replica, NULL, err);
 	if (ret)
 		goto close_session;
+	snapshot->replica.unannounced = options->session >= 0;
 	ret = prepare_session(snapshot, err);
 	if (!ret)
 		ret = take_rounds(snapshot, err);
