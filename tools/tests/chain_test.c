@@ -1047,6 +1047,34 @@ static void files_with_other_rounds(void **state)
 	}
 }
 
+/* JSON in any case, whatever the message has of the file's content. */
+static void names_that_json_has_not(void **state)
+{
+	json_error_t error;
+	struct hand hand;
+	json_t *root;
+
+	(void)state;
+	hand_open(&hand);
+	hand_begin(&hand);
+	hand_announce(&hand, "\xff");
+	hand_setup(&hand, "\xff");
+	hand_data(&hand);
+	hand_round(&hand);
+	hand_digests(&hand, "\xff");
+	hand_end(&hand, "");
+	check_good(0, 1, "is not what the manifest says");
+	assert_int_equal(run(verify_main, "verify", "--json", "chain", NULL),
+			 EXIT_FAILED);
+	root = json_loads(words, JSON_DISABLE_EOF_CHECK, &error);
+	if (!root)
+		fail_msg("%s: %s", error.text, words);
+	assert_true(json_is_string(json_object_get(root, "error")));
+	assert_int_equal(json_array_size(json_object_get(root, "rounds")), 1);
+	json_decref(root);
+	hand_free(&hand);
+}
+
 /*
  * What snapshot does, with the maker in place of a session: chains that exist go
  * on with a round that has all.
@@ -1409,6 +1437,7 @@ int main(void)
 		cmocka_unit_test(regions_that_were_dropped_and_stay),
 		cmocka_unit_test(files_with_other_digests),
 		cmocka_unit_test(files_with_other_rounds),
+		cmocka_unit_test(names_that_json_has_not),
 		cmocka_unit_test(what_is_written_is_read),
 		cmocka_unit_test(what_is_written_is_the_format),
 		cmocka_unit_test(writers_are_killed),
