@@ -274,10 +274,10 @@ static json_t *describe(const struct images_region *region)
 	char address[24];
 
 	snprintf(address, sizeof(address), "%#" PRIx64, region->address);
-	return json_pack("{s:s, s:s, s:i, s:s, s:I, s:s, s:I}",
+	return json_pack("{s:s, s:s, s:I, s:s, s:I, s:s, s:I}",
 			 "name", region->name,
 			 "file", region->file,
-			 "pid", (int)region->pid,
+			 "pid", (json_int_t)region->pid,
 			 "address", address,
 			 "length", (json_int_t)region->length,
 			 "xxh3_128", digest_hex(region->digest).text,
