@@ -15,8 +15,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -41,6 +43,16 @@
 /* In memory, where there is such a place: all is synced to it over and over. */
 static char top[64] = "/dev/shm/xbzrle-chain-XXXXXX";
 static char words[4096];
+
+/* So that something can happen before a lock is taken. */
+static void (*before_lock)(void);
+
+int flock(int fd, int how)
+{
+	if (before_lock)
+		before_lock();
+	return syscall(SYS_flock, fd, how);
+}
 
 static int open_top(void **state)
 {
@@ -1369,6 +1381,32 @@ static void fold_beside_a_writer(void **state)
 	check_restore("chain", 4, last);
 }
 
+static unsigned int locks_seen;
+
+/* When the manifest is read, and what is rubbish not yet decided. */
+static void fold_at_the_second_lock(void)
+{
+	if (++locks_seen < 2)
+		return;
+	before_lock = NULL;
+	assert_int_equal(fold("chain", 4), EXIT_DONE);
+}
+
+static void a_fold_ends_as_snapshots_begin(void **state)
+{
+	(void)state;
+	make_chain("chain", 6);
+	locks_seen = 0;
+	before_lock = fold_at_the_second_lock;
+	assert_int_equal(write_rounds("chain", 1), 0);
+	assert_null(before_lock);
+	if (verify("chain") || !strstr(words, "4 of 4"))
+		fail_msg("%s", words);
+	check_restore("chain", 1, 4);
+	check_restore("chain", 1, 6);
+	check_restore("chain", 7, 7);
+}
+
 static void who_keeps_others_away(void **state)
 {
 	struct chain writer, other, reader;
@@ -1443,6 +1481,7 @@ int main(void)
 		cmocka_unit_test(writers_are_killed),
 		cmocka_unit_test(folds_are_killed),
 		cmocka_unit_test(fold_beside_a_writer),
+		cmocka_unit_test(a_fold_ends_as_snapshots_begin),
 		cmocka_unit_test(who_keeps_others_away),
 		cmocka_unit_test(a_lost_manifest),
 	};

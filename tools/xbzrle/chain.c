@@ -276,6 +276,15 @@ static int load(struct chain *chain, struct xbzrle_error *err)
 	return ret;
 }
 
+static bool is_current(const struct chain *chain)
+{
+	struct stat ours, there;
+
+	return !fstat(chain->manifest, &ours) &&
+		!fstatat(chain->dir, MANIFEST, &there, AT_SYMLINK_NOFOLLOW) &&
+		ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+}
+
 /* Where rounds are only added, what was before the last is of no use. */
 static void keep_last(struct chain *chain)
 {
@@ -416,8 +425,14 @@ static int tidy(struct chain *chain, struct xbzrle_error *err)
 	if (fd < 0)
 		return xbzrle_fail(err, errno, 0, "cannot make %s/%s: %s",
 				   chain->path, FOLD_LOCK, strerror(errno));
-	if (!flock(fd, LOCK_EX | LOCK_NB) || errno != EWOULDBLOCK)
+	if (flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+		goto close_fd;
+	/* Who has just ended folding may have listed other files. */
+	if (!is_current(chain))
+		ret = load(chain, err);
+	if (!ret)
 		ret = remove_rubbish(chain, false, err);
+close_fd:
 	close(fd);
 	return ret;
 }
@@ -561,15 +576,6 @@ size_t chain_full_before(const struct chain *chain, size_t index)
 	while (chain->rounds[index].base)
 		index--;
 	return index;
-}
-
-static bool is_current(const struct chain *chain)
-{
-	struct stat ours, there;
-
-	return !fstat(chain->manifest, &ours) &&
-		!fstatat(chain->dir, MANIFEST, &there, AT_SYMLINK_NOFOLLOW) &&
-		ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
 }
 
 static int write_all(int fd, const char *text, size_t length)
