@@ -60,6 +60,7 @@ struct options {
  * @buffer: room for FRAME_PAYLOAD_MAX bytes
  * @full: the next round of the session has to bring all
  * @rounds: taken so far
+ * @last: number of the last of them
  * @bytes: of their files
  */
 struct snapshot {
@@ -75,6 +76,7 @@ struct snapshot {
 	void *buffer;
 	bool full;
 	uint64_t rounds;
+	uint64_t last;
 	uint64_t bytes;
 };
 
@@ -206,6 +208,7 @@ static int take_round(struct snapshot *snapshot, struct xbzrle_error *err)
 	if (ret)
 		return ret;
 	snapshot->rounds++;
+	snapshot->last = chain->rounds[0].number;
 	snapshot->bytes += chain->rounds[0].bytes;
 	return print_round(snapshot, &facts, err);
 }
@@ -287,7 +290,7 @@ static int summarize(const struct snapshot *snapshot, int ret,
 			fputc('\n', stderr);
 		}
 		fprintf(stderr, "xbzrle: %" PRIu64 " rounds, the last is %" PRIu64 ", %s\n",
-			snapshot->rounds, snapshot->chain.rounds[0].number,
+			snapshot->rounds, snapshot->last,
 			units_bytes(snapshot->bytes).text);
 	}
 	return 0;
