@@ -362,18 +362,18 @@ static bool is_round_file(const char *name, uint64_t *number)
 	return false;
 }
 
-static bool is_listed(const struct chain *chain, const char *name)
+/* Rounds follow each other without gaps. */
+static bool is_listed(const struct chain *chain, const char *name,
+		      uint64_t number)
 {
-	struct chain_name known;
-	size_t i;
+	const struct chain_round *rounds = chain->rounds;
+	uint64_t index;
 
-	for (i = 0; i < chain->count; i++) {
-		known = chain_file_name(chain->rounds[i].number,
-					chain->rounds[i].base);
-		if (!strcmp(name, known.text))
-			return true;
-	}
-	return false;
+	if (!chain->count || number < rounds[0].number)
+		return false;
+	index = number - rounds[0].number;
+	return index < chain->count &&
+		!strcmp(name, chain_file_name(number, rounds[index].base).text);
 }
 
 /*
@@ -399,7 +399,7 @@ static int remove_rubbish(struct chain *chain, bool just_look,
 				   chain->path, strerror(errno));
 	while (!ret && (entry = readdir(list))) {
 		if (!is_round_file(entry->d_name, &number) ||
-		    is_listed(chain, entry->d_name))
+		    is_listed(chain, entry->d_name, number))
 			continue;
 		if (!just_look)
 			unlinkat(chain->dir, entry->d_name, 0);
