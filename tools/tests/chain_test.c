@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -44,8 +45,55 @@
 static char top[64] = "/dev/shm/xbzrle-chain-XXXXXX";
 static char words[4096];
 
-/* So that something can happen before a lock is taken. */
+/*
+ * What changes files goes through these, so that a process can be killed, or find
+ * the disk full, before any of its steps.
+ */
+static unsigned int steps_left;
+static bool disk_is_full;
 static void (*before_lock)(void);
+
+/* Is this step to be done? */
+static bool step(void)
+{
+	if (!steps_left || --steps_left)
+		return true;
+	if (!disk_is_full)
+		kill(getpid(), SIGKILL);
+	/* And it stays so. */
+	steps_left = 1;
+	errno = ENOSPC;
+	return false;
+}
+
+ssize_t write(int fd, const void *bytes, size_t length)
+{
+	return step() ? syscall(SYS_write, fd, bytes, length) : -1;
+}
+
+int fsync(int fd)
+{
+	return step() ? syscall(SYS_fsync, fd) : -1;
+}
+
+int renameat(int from_dir, const char *from, int to_dir, const char *to)
+{
+	return step() ? syscall(SYS_renameat2, from_dir, from, to_dir, to, 0) :
+		-1;
+}
+
+int ftruncate(int fd, off_t length)
+{
+	return step() ? syscall(SYS_ftruncate, fd, length) : -1;
+}
+
+/* It needs no room. */
+int unlinkat(int dir, const char *name, int flags)
+{
+	if (!disk_is_full)
+		step();
+	return syscall(SYS_unlinkat, dir, name, flags);
+}
 
 int flock(int fd, int how)
 {
@@ -395,8 +443,13 @@ static void a_manifest_that_is_cut(void **state)
 		assert_int_equal(truncate("chain/chain.jsonl", at), 0);
 		snprintf(want, sizeof(want), "%zu of %zu rounds are good",
 			 lines, lines);
-		/* What is not a line is no round, and no damage. */
-		if (verify("chain") || !strstr(words, want))
+		/*
+		 * What is not a line is no round, and no damage; but of more
+		 * rounds than one there would be lines.
+		 */
+		if (verify("chain") != (lines < 4 ? EXIT_FAILED : EXIT_DONE) ||
+		    !strstr(words, want) ||
+		    !strstr(words, "the manifest does not know") != (lines >= 4))
 			fail_msg("manifest of %zu bytes: %s", at, words);
 		write_file("chain", "chain.jsonl", bytes, length, 0);
 		lines += bytes[at] == '\n';
@@ -679,8 +732,8 @@ static void a_region_too_long(void **state)
 
 /*
  * A chain written frame by frame, so that one rule at a time can be broken. Its
- * regions are zero and have names of one letter, and so many pages as are said
- * at that time.
+ * regions have names of one letter, and the pid and so many pages as are said at
+ * that time. They are zero, but for the last page, which is filled with @last.
  */
 struct hand {
 	struct build file;
@@ -692,7 +745,9 @@ struct hand {
 	uint64_t rounds;
 	uint64_t position;
 	unsigned int number;
-	unsigned int pages;
+	uint64_t pages;
+	uint32_t pid;
+	uint8_t last;
 	char before[33];
 };
 
@@ -744,7 +799,7 @@ static void hand_announce(struct hand *hand, const char *names)
 	for (; *names; names++) {
 		build_be64(&hand->payload, 0);
 		build_be64(&hand->payload, hand->pages * BUILD_UNIT);
-		build_be32(&hand->payload, 0);
+		build_be32(&hand->payload, hand->pid);
 		build_u8(&hand->payload, *names);
 		hand_frame(hand, REGION);
 	}
@@ -790,21 +845,27 @@ static void hand_round(struct hand *hand)
 
 static void hand_digests(struct hand *hand, const char *names)
 {
-	const uint64_t length = hand->pages * BUILD_UNIT;
-	uint8_t *zeros = calloc(1, length);
+	XXH3_state_t *state = XXH3_createState();
+	uint8_t page[BUILD_UNIT] = {};
 	XXH128_canonical_t canonical;
+	uint64_t i;
 
-	assert_non_null(zeros);
-	XXH128_canonicalFromHash(&canonical, XXH3_128bits(zeros, length));
+	assert_non_null(state);
+	XXH3_128bits_reset(state);
+	for (i = 1; i < hand->pages; i++)
+		XXH3_128bits_update(state, page, sizeof(page));
+	memset(page, hand->last, sizeof(page));
+	XXH3_128bits_update(state, page, sizeof(page));
+	XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state));
 	for (; *names; names++) {
-		build_be64(&hand->payload, length);
+		build_be64(&hand->payload, hand->pages * BUILD_UNIT);
 		build_bytes(&hand->payload, canonical.digest,
 			    sizeof(canonical.digest));
 		build_u8(&hand->payload, *names);
 		hand_frame(hand, DIGEST);
 		hand->digests++;
 	}
-	free(zeros);
+	XXH3_freeState(state);
 }
 
 __attribute__((format(printf, 2, 3)))
@@ -823,7 +884,14 @@ static void hand_text(struct hand *hand, const char *format, ...)
 static void hand_end(struct hand *hand, const char *names)
 {
 	const bool full = hand->number == 1;
+	uint8_t page[BUILD_UNIT];
 	const char *comma = "";
+	XXH128_hash_t sum = {};
+
+	memset(page, hand->last, sizeof(page));
+	if (hand->last)
+		sum = XXH3_128bits_withSeed(page, sizeof(page),
+					    hand->pages - 1);
 
 	build_be32(&hand->payload, hand->digests);
 	hand_frame(hand, END);
@@ -834,8 +902,9 @@ static void hand_end(struct hand *hand, const char *names)
 		  hand->number - 1, hand->before, hand->file.length);
 	hand_text(hand, "\"format\":1,\"regions\":[");
 	for (; *names; names++, comma = ",")
-		hand_text(hand, "%s{\"address\":\"0\",\"length\":%u,\"name\":\"%c\",\"pid\":0,\"xxh3_sum\":\"%032d\"}",
-			  comma, hand->pages * BUILD_UNIT, *names, 0);
+		hand_text(hand, "%s{\"address\":\"0\",\"length\":%" PRIu64 ",\"name\":\"%c\",\"pid\":%u,\"xxh3_sum\":\"%016" PRIx64 "%016" PRIx64 "\"}",
+			  comma, hand->pages * BUILD_UNIT, *names, hand->pid,
+			  sum.high64, sum.low64);
 	hand_text(hand, "],\"round\":%u,\"stream_rounds\":%u}", hand->number,
 		  (unsigned int)hand->rounds);
 	maker_seal(&hand->line, hand->before);
@@ -898,6 +967,50 @@ static void a_chain_by_hand(void **state)
 			     "file:chain/full-1.xbzrle"), EXIT_DONE);
 	assert_int_equal(fold("chain", 2), EXIT_DONE);
 	assert_int_equal(verify("chain"), EXIT_DONE);
+	hand_free(&hand);
+}
+
+/* Numbers that do not fit 32 bits, or a signed one of them. */
+static void large_numbers(void **state)
+{
+	const uint64_t end = 1ULL << 32;
+	uint8_t page[BUILD_UNIT];
+	json_t *root, *region;
+	struct hand hand;
+	int fd;
+
+	(void)state;
+	hand_open(&hand);
+	hand.pages = end / BUILD_UNIT + 1;
+	hand.pid = UINT32_MAX;
+	hand.last = 1;
+	hand_begin(&hand);
+	hand_announce(&hand, "a");
+	hand_setup(&hand, "a");
+	build_page(&hand.stream, "a", end, 1);
+	hand_data(&hand);
+	hand_round(&hand);
+	hand_digests(&hand, "a");
+	hand_end(&hand, "a");
+	hand_begin(&hand);
+	hand.last = 2;
+	build_page(&hand.stream, "a", end, 2);
+	hand_data(&hand);
+	hand_round(&hand);
+	hand_end(&hand, "a");
+	assert_int_equal(fold("chain", 2), EXIT_DONE);
+	if (verify("chain") || restore("chain", 2))
+		fail_msg("%s", words);
+	fd = open("images/a.img", O_RDONLY);
+	assert_int_equal(pread(fd, page, sizeof(page), end), sizeof(page));
+	assert_int_equal(page[0], 2);
+	assert_int_equal(lseek(fd, 0, SEEK_END), end + sizeof(page));
+	close(fd);
+	root = json_load_file("images/manifest.json", 0, NULL);
+	region = json_array_get(json_object_get(root, "regions"), 0);
+	assert_int_equal(json_integer_value(json_object_get(region, "pid")),
+			 UINT32_MAX);
+	json_decref(root);
 	hand_free(&hand);
 }
 
@@ -1258,6 +1371,7 @@ static void kill_after(pid_t pid, unsigned int us)
 static void check_tidy(void)
 {
 	static const char command[] =
+		"test ! -e chain/.chain.jsonl.new &&"
 		"test $(ls -A chain | grep -c xbzrle) = $(wc -l <chain/chain.jsonl)";
 
 	assert_int_equal(system(command), 0);
@@ -1381,6 +1495,151 @@ static void fold_beside_a_writer(void **state)
 	check_restore("chain", 4, last);
 }
 
+/* Ends as its child does: with the exit status, or -1 if that was killed. */
+static int stop_at(unsigned int step, bool full, int (*work)(void))
+{
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		if (!freopen("said", "w", stderr))
+			_exit(99);
+		disk_is_full = full;
+		steps_left = step;
+		status = work();
+		fflush(stderr);
+		_exit(status ? 1 : 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (!WIFSIGNALED(status))
+		return WEXITSTATUS(status);
+	assert_int_equal(WTERMSIG(status), SIGKILL);
+	return -1;
+}
+
+static void check_said_no_room(unsigned int step)
+{
+	char said[512] = "";
+
+	read_file(".", "said", (uint8_t *)said, sizeof(said) - 1);
+	if (!strstr(said, "No space left"))
+		fail_msg("step %u: %s", step, said);
+}
+
+static int fold_at_4(void)
+{
+	int status = fold("chain", 4);
+
+	fputs(words, stderr);
+	return status;
+}
+
+static int write_two_rounds(void)
+{
+	return write_rounds("chain", 2);
+}
+
+/* The chain is as it was, or as it should be: is it that? */
+static bool was_folded(unsigned int step)
+{
+	bool folded;
+
+	if (verify("chain"))
+		fail_msg("step %u: %s", step, words);
+	folded = strstr(words, "3 of 3");
+	if (!folded && !strstr(words, "6 of 6"))
+		fail_msg("step %u: %s", step, words);
+	check_restore("chain", 1, 4);
+	check_restore("chain", 1, 6);
+	return folded;
+}
+
+static void folds_are_killed_at_each_step(void **state)
+{
+	unsigned int step, folded = 0;
+	int ended = -1;
+
+	(void)state;
+	for (step = 1; ended; step++) {
+		make_chain("chain", 6);
+		ended = stop_at(step, false, fold_at_4);
+		folded += was_folded(step);
+		/* Whoever folds next, or goes on, is not disturbed by it. */
+		if (step % 2)
+			assert_int_equal(fold("chain", 4), EXIT_DONE);
+		assert_int_equal(write_rounds("chain", 1), 0);
+		check_tidy();
+		assert_int_equal(verify("chain"), EXIT_DONE);
+		check_restore("chain", 1, 4);
+		check_restore("chain", 7, 7);
+	}
+	assert_in_range(folded, 2, step - 5);
+}
+
+static void writers_are_killed_at_each_step(void **state)
+{
+	unsigned int step, last;
+	int ended = -1;
+
+	(void)state;
+	for (step = 1; ended; step++) {
+		make_chain("chain", 3);
+		ended = stop_at(step, false, write_two_rounds);
+		if (verify("chain"))
+			fail_msg("step %u: %s", step, words);
+		last = last_round("chain");
+		check_restore("chain", 1, 3);
+		if (last > 3)
+			check_restore("chain", 4, last);
+		assert_int_equal(write_rounds("chain", 1), 0);
+		check_tidy();
+		assert_int_equal(verify("chain"), EXIT_DONE);
+	}
+	assert_in_range(step, 10, 1000);
+}
+
+/* What there was no room for takes none. */
+static void no_room_to_fold(void **state)
+{
+	unsigned int step;
+	int ended = -1;
+
+	(void)state;
+	for (step = 1; ended; step++) {
+		make_chain("chain", 6);
+		ended = stop_at(step, true, fold_at_4);
+		if (ended)
+			check_said_no_room(step);
+		/* If only the last sync failed, it is not known if all is well. */
+		if (!was_folded(step) || !ended)
+			check_tidy();
+	}
+	assert_in_range(step, 5, 1000);
+}
+
+static void no_room_to_write(void **state)
+{
+	unsigned int step;
+	int ended = -1;
+
+	(void)state;
+	for (step = 1; ended; step++) {
+		make_chain("chain", 3);
+		ended = stop_at(step, true, write_two_rounds);
+		if (ended)
+			check_said_no_room(step);
+		if (verify("chain"))
+			fail_msg("step %u: %s", step, words);
+		check_restore("chain", 1, 3);
+		assert_int_equal(write_rounds("chain", 1), 0);
+		check_tidy();
+		assert_int_equal(verify("chain"), EXIT_DONE);
+	}
+	assert_in_range(step, 10, 1000);
+}
+
 static unsigned int locks_seen;
 
 /* When the manifest is read, and what is rubbish not yet decided. */
@@ -1405,6 +1664,23 @@ static void a_fold_ends_as_snapshots_begin(void **state)
 	check_restore("chain", 1, 4);
 	check_restore("chain", 1, 6);
 	check_restore("chain", 7, 7);
+}
+
+static void rounds_have_numbers_left(void **state)
+{
+	struct xbzrle_error err;
+	struct chain_file file;
+	struct chain chain;
+
+	(void)state;
+	make_chain("chain", 1);
+	assert_int_equal(chain_open(&chain, "chain", CHAIN_SNAPSHOT, &err), 0);
+	assert_int_equal(chain_file_begin(&file, &chain, INT64_MAX - 1, 0,
+					  &err), 0);
+	chain_file_abandon(&file);
+	assert_int_equal(chain_file_begin(&file, &chain, INT64_MAX, 0, &err),
+			 -EOVERFLOW);
+	chain_close(&chain);
 }
 
 static void who_keeps_others_away(void **state)
@@ -1438,6 +1714,15 @@ static void a_lost_manifest(void **state)
 	assert_int_not_equal(write_rounds("chain", 1), 0);
 	assert_int_equal(unlink("chain/chain.jsonl"), 0);
 	assert_int_not_equal(write_rounds("chain", 1), 0);
+	/* Nor is an earlier round taken for the last. */
+	write_file("chain", "chain.jsonl", bytes,
+		   (uint8_t *)memchr(bytes, '\n', length) + 1 - bytes, O_TRUNC);
+	assert_int_not_equal(write_rounds("chain", 1), 0);
+	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_int_equal(restore("chain", 0), EXIT_FAILED);
+	assert_non_null(strstr(words, "say which is wanted of 1 to 1"));
+	check_restore("chain", 1, 1);
+	assert_int_equal(fold("chain", 1), EXIT_FAILED);
 	write_file("chain", "chain.jsonl", bytes, length, O_TRUNC);
 	assert_int_equal(verify("chain"), EXIT_DONE);
 	/* A line that was cut is given up, and its round's file with it. */
@@ -1447,6 +1732,11 @@ static void a_lost_manifest(void **state)
 	assert_non_null(strstr(words, "5 of 5"));
 	check_restore("chain", 1, 3);
 	check_restore("chain", 4, 5);
+	/* The manifest is made before the first file. */
+	make_chain("chain", 1);
+	assert_int_equal(unlink("chain/chain.jsonl"), 0);
+	assert_int_not_equal(write_rounds("chain", 1), 0);
+	assert_true(exists("chain", file_of(1, true)));
 }
 
 int main(void)
@@ -1469,6 +1759,7 @@ int main(void)
 		cmocka_unit_test(hostile_files),
 		cmocka_unit_test(a_region_too_long),
 		cmocka_unit_test(a_chain_by_hand),
+		cmocka_unit_test(large_numbers),
 		cmocka_unit_test(regions_that_nobody_announced),
 		cmocka_unit_test(regions_that_never_come),
 		cmocka_unit_test(regions_that_come_back),
@@ -1481,7 +1772,12 @@ int main(void)
 		cmocka_unit_test(writers_are_killed),
 		cmocka_unit_test(folds_are_killed),
 		cmocka_unit_test(fold_beside_a_writer),
+		cmocka_unit_test(folds_are_killed_at_each_step),
+		cmocka_unit_test(writers_are_killed_at_each_step),
+		cmocka_unit_test(no_room_to_fold),
+		cmocka_unit_test(no_room_to_write),
 		cmocka_unit_test(a_fold_ends_as_snapshots_begin),
+		cmocka_unit_test(rounds_have_numbers_left),
 		cmocka_unit_test(who_keeps_others_away),
 		cmocka_unit_test(a_lost_manifest),
 	};

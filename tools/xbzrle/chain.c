@@ -262,15 +262,21 @@ static int load(struct chain *chain, struct xbzrle_error *err)
 				 (writes ? O_RDWR : O_RDONLY));
 	if (chain->manifest < 0)
 		return xbzrle_fail(err, errno, 0, "%s/%s: %s", chain->path,
-				   MANIFEST, strerror(errno));
+				   MANIFEST, errno == ELOOP ?
+				   "it is a symbolic link, which is not followed" :
+				   strerror(errno));
 	if (!is_file(chain->manifest))
 		return xbzrle_fail(err, EBADMSG, 0, "%s/%s is not a file",
 				   chain->path, MANIFEST);
 	fd = fcntl(chain->manifest, F_DUPFD_CLOEXEC, 0);
 	file = fd < 0 ? NULL : fdopen(fd, "r");
-	if (!file)
-		return xbzrle_fail(err, errno, 0, "cannot read %s: %s",
-				   MANIFEST, strerror(errno));
+	if (!file) {
+		ret = xbzrle_fail(err, errno, 0, "cannot read %s: %s",
+				  MANIFEST, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+		return ret;
+	}
 	ret = read_lines(chain, file, err);
 	fclose(file);
 	return ret;
@@ -376,50 +382,109 @@ static bool is_listed(const struct chain *chain, const char *name,
 		!strcmp(name, chain_file_name(number, rounds[index].base).text);
 }
 
-/*
- * What was left by somebody who was killed is of a round that the manifest knows
- * in another form or has forgotten, or of the one after the last. A file of a
- * later one the manifest should know, and whoever has lost that would not want
- * to lose the file too.
- */
-static int remove_rubbish(struct chain *chain, bool just_look,
-			  struct xbzrle_error *err)
+static DIR *list_directory(const struct chain *chain, struct xbzrle_error *err)
 {
-	uint64_t last = 0, number;
+	int fd = openat(chain->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *list = fd < 0 ? NULL : fdopendir(fd);
+
+	if (list)
+		return list;
+	xbzrle_fail(err, errno, 0, "cannot read %s: %s", chain->path,
+		    strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return NULL;
+}
+
+/* The file of a round, complete or not, that has the highest number. */
+struct newest {
+	uint64_t number;
+	struct chain_name name;
+};
+
+static int find_newest(const struct chain *chain, struct newest *newest,
+		       struct xbzrle_error *err)
+{
 	const struct dirent *entry;
-	int fd, ret = 0;
+	uint64_t number;
 	DIR *list;
 
-	if (chain->count)
-		last = chain->rounds[chain->count - 1].number;
-	fd = openat(chain->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	list = fd < 0 ? NULL : fdopendir(fd);
+	*newest = (struct newest){};
+	list = list_directory(chain, err);
 	if (!list)
-		return xbzrle_fail(err, errno, 0, "cannot read %s: %s",
-				   chain->path, strerror(errno));
-	while (!ret && (entry = readdir(list))) {
+		return -err->code;
+	while ((entry = readdir(list))) {
 		if (!is_round_file(entry->d_name, &number) ||
-		    is_listed(chain, entry->d_name, number))
+		    number <= newest->number)
 			continue;
-		if (!just_look)
-			unlinkat(chain->dir, entry->d_name, 0);
-		else if (number > last + 1)
-			ret = xbzrle_fail(err, EBADMSG, 0,
-					  "%s has %s, which the manifest does not know",
-					  chain->path, entry->d_name);
+		newest->number = number;
+		snprintf(newest->name.text, sizeof(newest->name.text), "%.40s",
+			 entry->d_name);
 	}
 	closedir(list);
-	return ret;
+	return 0;
+}
+
+/*
+ * A file that was left is at most of the round after the last. One of a later
+ * round the manifest should know, and whoever has lost that would not want to
+ * lose the file too, nor take an earlier round for the last.
+ */
+static int check_newest(const struct chain *chain, const struct newest *newest,
+			uint64_t most, struct xbzrle_error *err)
+{
+	if (newest->number <= most)
+		return 0;
+	return xbzrle_fail(err, EBADMSG, 0,
+			   "%.100s has %s, which the manifest does not know: put back the whole manifest, or move that file away",
+			   chain->path, newest->name.text);
+}
+
+/* Looked for before the manifest is read, which may get more lines meanwhile. */
+static int load_all(struct chain *chain, struct xbzrle_error *err)
+{
+	struct newest newest;
+	uint64_t last = 0;
+	int ret;
+
+	ret = find_newest(chain, &newest, err);
+	if (!ret)
+		ret = load(chain, err);
+	if (ret)
+		return ret;
+	if (chain->count)
+		last = chain->rounds[chain->count - 1].number;
+	return check_newest(chain, &newest, last + 1, err);
+}
+
+/*
+ * What was left by somebody who was killed: files of a round that the manifest
+ * knows in another form or has forgotten, or of the one after the last.
+ */
+static int remove_rubbish(struct chain *chain, struct xbzrle_error *err)
+{
+	const struct dirent *entry;
+	uint64_t number;
+	DIR *list;
+
+	list = list_directory(chain, err);
+	if (!list)
+		return -err->code;
+	while ((entry = readdir(list))) {
+		if (is_round_file(entry->d_name, &number) &&
+		    !is_listed(chain, entry->d_name, number))
+			unlinkat(chain->dir, entry->d_name, 0);
+	}
+	closedir(list);
+	unlinkat(chain->dir, MANIFEST_NEW, 0);
+	return 0;
 }
 
 /* Not while somebody folds, whose files would look like rubbish. */
 static int tidy(struct chain *chain, struct xbzrle_error *err)
 {
-	int fd, ret;
+	int fd, ret = 0;
 
-	ret = remove_rubbish(chain, true, err);
-	if (ret)
-		return ret;
 	fd = openat(chain->dir, FOLD_LOCK, O_RDWR | O_CREAT | O_NOFOLLOW |
 		    O_NONBLOCK | O_CLOEXEC, 0600);
 	if (fd < 0)
@@ -431,7 +496,7 @@ static int tidy(struct chain *chain, struct xbzrle_error *err)
 	if (!is_current(chain))
 		ret = load(chain, err);
 	if (!ret)
-		ret = remove_rubbish(chain, false, err);
+		ret = remove_rubbish(chain, err);
 close_fd:
 	close(fd);
 	return ret;
@@ -440,6 +505,7 @@ close_fd:
 /* A manifest without lines comes before the first file. */
 static int make_directory(struct chain *chain, struct xbzrle_error *err)
 {
+	struct newest newest;
 	int fd, ret;
 
 	if (mkdir(chain->path, 0700) && errno != EEXIST)
@@ -451,7 +517,9 @@ static int make_directory(struct chain *chain, struct xbzrle_error *err)
 				   chain->path, strerror(errno));
 	if (!faccessat(chain->dir, MANIFEST, F_OK, AT_SYMLINK_NOFOLLOW))
 		return 0;
-	ret = remove_rubbish(chain, true, err);
+	ret = find_newest(chain, &newest, err);
+	if (!ret)
+		ret = check_newest(chain, &newest, 0, err);
 	if (ret)
 		return ret;
 	fd = openat(chain->dir, MANIFEST,
@@ -497,7 +565,7 @@ int chain_open(struct chain *chain, const char *path, enum chain_use use,
 	if (!ret)
 		ret = lock(chain, err);
 	if (!ret)
-		ret = load(chain, err);
+		ret = load_all(chain, err);
 	/* Who reads only may want what is left. */
 	if (ret == -EBADMSG && use == CHAIN_READ) {
 		chain->damage = *err;
@@ -546,10 +614,16 @@ int chain_find(const struct chain *chain, uint64_t number, size_t *index,
 {
 	uint64_t first;
 
-	if (chain->damage.code && (!number || !chain->count)) {
+	if (chain->damage.code && !chain->count) {
 		*err = chain->damage;
 		return -EBADMSG;
 	}
+	if (chain->damage.code && !number)
+		return xbzrle_fail(err, EBADMSG, 0,
+				   "%.160s; which round is the last is not known: say which is wanted of %" PRIu64 " to %" PRIu64,
+				   chain->damage.message,
+				   chain->rounds[0].number,
+				   chain->rounds[chain->count - 1].number);
 	if (!chain->rounds || !chain->count)
 		return xbzrle_fail(err, ENOENT, 0, "%s has no round yet",
 				   chain->path);
@@ -783,6 +857,10 @@ int chain_cut_before(struct chain *chain, size_t index, json_t *entry,
 	if (ret) {
 		ret = xbzrle_fail(err, -ret, 0, "cannot write %s/%s: %s",
 				  chain->path, MANIFEST, strerror(-ret));
+		/* Its file with all in it takes room, and is of no use. */
+		if (chain->rounds[index].base && is_current(chain))
+			unlinkat(chain->dir, chain_file_name(number, 0).text,
+				 0);
 		goto unlock;
 	}
 	for (i = 0; i < index; i++)

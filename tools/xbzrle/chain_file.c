@@ -469,11 +469,15 @@ static int finish(struct chain_file *file, const struct replica *replica,
 		return ret;
 	if (fsync(file->fd) ||
 	    renameat(dir, chain_new_name(file->number, file->base).text, dir,
-		     name.text) ||
-	    fsync(dir))
+		     name.text))
 		return xbzrle_fail(err, errno, 0, "cannot write %s: %s",
 				   name.text, strerror(errno));
-	return 0;
+	if (!fsync(dir))
+		return 0;
+	ret = xbzrle_fail(err, errno, 0, "cannot write %s: %s", name.text,
+			  strerror(errno));
+	unlinkat(dir, name.text, 0);
+	return ret;
 }
 
 static json_t *describe_regions(const struct replica *replica)
