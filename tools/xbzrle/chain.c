@@ -620,7 +620,8 @@ int chain_find(const struct chain *chain, uint64_t number, size_t *index,
 	}
 	if (chain->damage.code && !number)
 		return xbzrle_fail(err, EBADMSG, 0,
-				   "%.160s; which round is the last is not known: say which is wanted of %" PRIu64 " to %" PRIu64,
+				   "%.160s; the last round is not known: say which of %" PRIu64
+				   " to %" PRIu64 " is wanted",
 				   chain->damage.message,
 				   chain->rounds[0].number,
 				   chain->rounds[chain->count - 1].number);

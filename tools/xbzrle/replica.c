@@ -226,9 +226,9 @@ found:
 	return &regions[i];
 }
 
-static struct replica_region *announced(struct replica *replica,
-					const struct xbzrle_record *block,
-					struct xbzrle_error *err)
+static struct replica_region *find_new(struct replica *replica,
+				       const struct xbzrle_record *block,
+				       struct xbzrle_error *err)
 {
 	struct replica_region *region = replica_find(replica, block->name);
 
@@ -253,7 +253,7 @@ static int take_block(struct replica *replica,
 		return xbzrle_fail(err, EBADMSG, block->position,
 				   "region '%s' was dropped, and is in a setup section",
 				   block->name);
-	region = announced(replica, block, err);
+	region = find_new(replica, block, err);
 	if (!region)
 		return -err->code;
 	if (region->state == REPLICA_PRESENT ||
