@@ -586,7 +586,8 @@ static void a_file_without_its_end(void **state)
 			   O_TRUNC);
 		write_file("chain", file_of(1, true), file.bytes, at, O_TRUNC);
 		if (verify("chain") != EXIT_FAILED ||
-		    !strstr(words, file_of(1, true)))
+		    !strstr(words, file_of(1, true)) ||
+		    !strstr(words, "it is empty") == !at)
 			fail_msg("%zu bytes: %s", at, words);
 		next = at + 20 + (file.bytes[at + 8] << 24 |
 				  file.bytes[at + 9] << 16 |
@@ -668,6 +669,7 @@ static void hostile_files(void **state)
 	assert_int_equal(rename("chain/full-1.xbzrle", "elsewhere"), 0);
 	assert_int_equal(symlink("../elsewhere", "chain/full-1.xbzrle"), 0);
 	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_non_null(strstr(words, "full-1.xbzrle: cannot open: it is a symbolic link"));
 	assert_int_equal(unlink("chain/full-1.xbzrle"), 0);
 	assert_int_equal(mkfifo("chain/full-1.xbzrle", 0600), 0);
 	assert_int_equal(verify("chain"), EXIT_FAILED);
@@ -678,6 +680,10 @@ static void hostile_files(void **state)
 
 	assert_int_equal(unlink("chain/chain.jsonl"), 0);
 	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_int_equal(symlink("../elsewhere", "chain/chain.jsonl"), 0);
+	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_non_null(strstr(words, "chain.jsonl: it is a symbolic link"));
+	assert_int_equal(unlink("chain/chain.jsonl"), 0);
 	assert_int_equal(mkfifo("chain/chain.jsonl", 0600), 0);
 	assert_int_equal(verify("chain"), EXIT_FAILED);
 	assert_non_null(strstr(words, "not a file"));
