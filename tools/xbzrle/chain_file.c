@@ -384,6 +384,7 @@ int chain_file_begin(struct chain_file *file, struct chain *chain,
 		.offered = FRAME_FEATURE_XXH3_128,
 		.required = FRAME_FEATURE_XXH3_128,
 	};
+	const struct chain_name name = chain_file_name(number, base);
 	int ret;
 
 	if (number >= CHAIN_NUMBERS)
@@ -407,7 +408,7 @@ int chain_file_begin(struct chain_file *file, struct chain *chain,
 		ret = frame_send_hello(&file->link, &hello, err);
 	if (ret)
 		chain_file_abandon(file);
-	return ret;
+	return in_file(ret, &name, err);
 }
 
 static void release(struct chain_file *file)
@@ -466,7 +467,7 @@ static int finish(struct chain_file *file, const struct replica *replica,
 	if (!ret)
 		ret = frame_send_end(&file->link, digests, err);
 	if (ret)
-		return ret;
+		return in_file(ret, &name, err);
 	if (fsync(file->fd) ||
 	    renameat(dir, chain_new_name(file->number, file->base).text, dir,
 		     name.text))
@@ -728,15 +729,16 @@ static int make_full(struct chain *chain, size_t index,
 		     struct replica *replica, json_t *entry,
 		     struct xbzrle_error *err)
 {
+	const uint64_t number = chain->rounds[index].number;
+	const struct chain_name name = chain_file_name(number, 0);
 	struct chain_file file;
 	struct stat status;
 	int ret;
 
-	ret = chain_file_begin(&file, chain, chain->rounds[index].number, 0,
-			       err);
+	ret = chain_file_begin(&file, chain, number, 0, err);
 	if (ret)
 		return ret;
-	ret = write_all_regions(&file, replica, err);
+	ret = in_file(write_all_regions(&file, replica, err), &name, err);
 	if (!ret)
 		ret = finish(&file, replica, err);
 	if (!ret && fstat(file.fd, &status))
