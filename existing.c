@@ -118,7 +118,10 @@ void xbzrle_ending_wake(struct xbzrle_ending *ending)
 	wake_up_all(&ending->watch->wait);
 }
 
-/* Runs before the change is made; may not sleep when not @range's to. */
+/*
+ * Runs before the change is made; may not sleep when not @range's to. Nobody
+ * compares sequence counts, so none is set.
+ */
 static bool span_invalidate(struct mmu_interval_notifier *notifier,
 			    const struct mmu_notifier_range *range,
 			    unsigned long seq)
@@ -151,12 +154,18 @@ static const struct mmu_interval_notifier_ops span_notifier_ops = {
 int xbzrle_span_watch(struct xbzrle_span *span,
 		      const struct xbzrle_range *range)
 {
+	int ret;
+
 	span->start = range->addr;
 	span->end = range->addr + range->length;
 	xbzrle_ending_init(&span->ending, range->watch);
-	return mmu_interval_notifier_insert_locked(&span->notifier, range->mm,
-						   range->addr, range->length,
-						   &span_notifier_ops);
+	ret = mmu_interval_notifier_insert_locked(&span->notifier, range->mm,
+						  range->addr, range->length,
+						  &span_notifier_ops);
+	/* It hears of nothing before the changes under way are over. */
+	if (!ret)
+		mmu_interval_read_begin(&span->notifier);
+	return ret;
 }
 
 /**
