@@ -692,7 +692,12 @@ ssize_t xbzrle_stream_read(struct xbzrle_stream *stream, struct iov_iter *to)
 		if (setup < 0 || stream->setup)
 			return setup;
 	}
-	records = read_records(stream, to, !setup);
+	/* MARK_DIRTY may have come when all was encoded, and not handed out. */
+	if (!setup && stream->moment && !stream->eos_due &&
+	    READ_ONCE(stream->capture.torn))
+		records = -ENOSPC;
+	else
+		records = read_records(stream, to, !setup);
 	if (records >= 0)
 		return setup + records;
 	if (setup)

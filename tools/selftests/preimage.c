@@ -712,22 +712,30 @@ TEST_F(preimage, marked_in_a_round_of_a_moment)
 /* What is lost while the last record is on its way is told before the end. */
 TEST_F(preimage, marked_when_only_the_end_is_left)
 {
-	unsigned int errors;
+	unsigned int errors, begun;
 	unsigned char byte;
 
-	touch(self->mem, 3, 1);
-	SYNC_MOMENT(0);
-	do {
-		ASSERT_EQ(1, read(self->fd, &byte, 1));
-		ASSERT_EQ(0, model_feed(self->model, &byte, 1));
-	} while (!self->model->round.xbzrle || !model_at_item(self->model));
-	ASSERT_FALSE(model_idle(self->model));
-	ASSERT_EQ(0, dev_mark_units(self->fd, self->id, 5, 1));
-	ASSERT_EQ(0, read_torn(self->fd, self->model, &errors));
-	EXPECT_EQ(1, errors);
-	EXPECT_EQ(1, STAT(torn_rounds));
-	EXPECT_TRUE(model_idle(self->model));
-	EXPECT_ROUND();
+	for (begun = 0; begun < 2; begun++) {
+		touch(self->mem, 3, 1);
+		SYNC_MOMENT(0);
+		do {
+			ASSERT_EQ(1, read(self->fd, &byte, 1));
+			ASSERT_EQ(0, model_feed(self->model, &byte, 1));
+		} while (!self->model->round.xbzrle ||
+			 !model_at_item(self->model));
+		ASSERT_FALSE(model_idle(self->model));
+		/* The end itself may be encoded by then. */
+		if (begun) {
+			ASSERT_EQ(1, read(self->fd, &byte, 1));
+			ASSERT_EQ(0, model_feed(self->model, &byte, 1));
+		}
+		ASSERT_EQ(0, dev_mark_units(self->fd, self->id, 5, 1));
+		ASSERT_EQ(0, read_torn(self->fd, self->model, &errors));
+		EXPECT_EQ(1, errors);
+		EXPECT_EQ(1 + begun, STAT(torn_rounds));
+		EXPECT_TRUE(model_idle(self->model));
+		EXPECT_ROUND();
+	}
 }
 
 /* Memory whose tracker does not see a write begin is copied in the call. */
