@@ -617,6 +617,7 @@ static void test(uint64_t seed, double seconds)
 	struct life_results *results, *r;
 	long long before[VALUES], after[VALUES];
 	uint64_t turns = 0, kills = 0;
+	bool same = false;
 	unsigned int i;
 
 	results = mmap(NULL, SCENARIOS * sizeof(*results),
@@ -652,9 +653,12 @@ static void test(uint64_t seed, double seconds)
 	ksft_print_msg("in all %llu turns, %llu kills\n",
 		       (unsigned long long)turns, (unsigned long long)kills);
 	ksft_test_result(module_is_idle(), "lifetime: nobody is left\n");
-	values_read(after);
-	ksft_test_result(values_agree(before, after),
-			 "lifetime: as much memory as before\n");
+	/* A busy machine is late with the group's numbers; what is lost stays so. */
+	for (i = 0; !same && i < 5; i++) {
+		values_read(after);
+		same = values_agree(before, after);
+	}
+	ksft_test_result(same, "lifetime: as much memory as before\n");
 }
 
 int main(int argc, char **argv)
