@@ -1210,7 +1210,9 @@ TEST_F(mapping, large_sparse_file)
 	ASSERT_EQ(0, dev_register(self->fd, "sparse", mem, length, 0,
 				  XBZRLE_TRACKER_AUTO, NULL));
 	ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
-	EXPECT_EQ(16, s.dirty_pages);
+	/* And those of the other region that are new, and held for a moment. */
+	EXPECT_LE(16, s.dirty_pages);
+	EXPECT_GT(16 + 40, s.dirty_pages);
 	ASSERT_EQ(0, dev_read_round(self->fd, NULL, 65536));
 	for (i = 0; i < 4; i++) {
 		mem[3 * step + i]++;

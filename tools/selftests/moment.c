@@ -687,24 +687,26 @@ static bool make_memory(const struct config *c)
 		[EXTERNAL] = XBZRLE_TRACKER_EXTERNAL,
 	};
 	struct xbzrle_register out;
-	int fd;
+	int fd, ret;
 
 	if (c->guest) {
 		world.guest_mem = map_owned("guest", GUEST_LENGTH, &fd);
 		if (!world.guest_mem)
-			return false;
+			return failed("the guest's memory", -errno);
 		close(fd);
 	}
 	world.mem = map_bank(c->kind);
 	if (!world.mem)
-		return false;
+		return failed("memory", -errno);
 	fill();
 	if (c->kind == OWNED)
 		return true;
-	if (dev_register_as(world.fd, "bank", world.mem, world.length, 0,
-			    trackers[c->kind], c->kind == FROZEN ?
-			    XBZRLE_CAPTURE_FREEZE : XBZRLE_CAPTURE_AUTO, &out))
-		return false;
+	ret = dev_register_as(world.fd, "bank", world.mem, world.length, 0,
+			      trackers[c->kind], c->kind == FROZEN ?
+			      XBZRLE_CAPTURE_FREEZE : XBZRLE_CAPTURE_AUTO,
+			      &out);
+	if (ret)
+		return failed("REGISTER", ret);
 	world.id = out.region_id;
 	return true;
 }
@@ -753,9 +755,11 @@ static bool set_up(const struct config *c, uint64_t seed)
 	world.guest_mem = NULL;
 	world.fd = dev_open();
 	world.model = model_new();
-	return make_bank() && world.fd >= 0 && world.model &&
-	       !dev_set_cache(world.fd, c->cache * UNIT) && make_memory(c) &&
-	       open_devices(c);
+	if (!make_bank() || world.fd < 0 || !world.model ||
+	    dev_set_cache(world.fd, c->cache * UNIT))
+		return failed("a session", -errno);
+	return make_memory(c) &&
+	       (open_devices(c) || failed("devices", -errno));
 }
 
 static void tear_down(void)
@@ -782,10 +786,10 @@ static bool run_moments(double seconds)
 	double end;
 
 	for (i = 1; i < c->processes; i++)
-		good &= start_child(i);
+		good &= start_child(i) || failed("a child", -errno);
 	start_writers(0);
 	if (c->guest)
-		good &= start_guest();
+		good &= start_guest() || failed("the guest", -errno);
 	end = now() + seconds;
 	for (i = 0; good && (i < LEAST || now() < end ||
 			     (!enough() && now() < end + PATIENCE)); i++) {
