@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -91,6 +92,17 @@ static bool guest_set_registers(struct guest *g)
 	       !ioctl(g->vcpu, KVM_SET_REGS, &regs);
 }
 
+static bool guest_where(const struct guest *g, uint64_t *pc, uint64_t *at)
+{
+	struct kvm_regs regs;
+
+	if (ioctl(g->vcpu, KVM_GET_REGS, &regs))
+		return false;
+	*pc = regs.rip;
+	*at = regs.rdx;
+	return true;
+}
+
 static bool guest_passed(const struct kvm_run *run)
 {
 	return run->exit_reason == KVM_EXIT_IO && run->io.port == PORT;
@@ -125,6 +137,23 @@ static bool guest_set_registers(struct guest *g)
 			return false;
 	}
 	return true;
+}
+
+static bool guest_get_register(const struct guest *g, uint64_t reg,
+			       uint64_t *value)
+{
+	struct kvm_one_reg one = {
+		.id = KVM_REG_ARM64 | KVM_REG_SIZE_U64 | KVM_REG_ARM_CORE | reg,
+		.addr = (uintptr_t)value,
+	};
+
+	return !ioctl(g->vcpu, KVM_GET_ONE_REG, &one);
+}
+
+static bool guest_where(const struct guest *g, uint64_t *pc, uint64_t *at)
+{
+	return guest_get_register(g, KVM_REG_ARM_CORE_REG(regs.pc), pc) &&
+	       guest_get_register(g, KVM_REG_ARM_CORE_REG(regs.regs[3]), at);
 }
 
 static bool guest_passed(const struct kvm_run *run)
@@ -202,6 +231,20 @@ int guest_run(struct guest *g)
 		return 1;
 	g->bad_exit = g->run->exit_reason;
 	return -EIO;
+}
+
+/**
+ * guest_show() - say where the guest is
+ * @g: from guest_make(); waits until it does not run
+ */
+void guest_show(const struct guest *g)
+{
+	uint64_t pc, at;
+
+	if (guest_where(g, &pc, &at))
+		printf("# the guest is at %#llx, of its code at %#x, and writes at %#llx of %#zx; exit %u\n",
+		       (unsigned long long)pc, CODE, (unsigned long long)at,
+		       g->length, g->bad_exit);
 }
 
 /**

@@ -41,6 +41,7 @@ bool guest_make(struct guest *g, unsigned char *mem, size_t length,
 		uint32_t flags);
 void guest_drop(struct guest *g);
 int guest_run(struct guest *g);
+void guest_show(const struct guest *g);
 int guest_dirty_log(struct guest *g, void *bitmap);
 #endif
 

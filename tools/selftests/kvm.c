@@ -21,6 +21,9 @@
 /* Where the host writes and the guest does not. */
 #define HOST		0x1800
 
+/* Milliseconds for which a guest may seem to be stuck. */
+#define PATIENCE	20000
+
 /**
  * struct runner - a guest and the thread that runs it
  * @guest: it
@@ -53,15 +56,34 @@ static unsigned int guest_passes(struct runner *r)
 	return __atomic_load_n(&r->passes, __ATOMIC_RELAXED);
 }
 
+static void interrupted(int sig)
+{
+	(void)sig;
+}
+
+/* Have the thread look at what it is to do. */
+static void guest_kick(struct runner *r)
+{
+	struct sigaction action = { .sa_handler = interrupted };
+
+	sigaction(SIGUSR1, &action, NULL);
+	pthread_kill(r->thread, SIGUSR1);
+}
+
 /* Waits until the guest has written everything once more. */
 static bool guest_goes_on(struct runner *r, unsigned int passes)
 {
-	unsigned int from = guest_passes(r), tries;
+	unsigned int from = guest_passes(r), tries, shown;
 
-	for (tries = 0; tries < 20000; tries++) {
+	for (tries = 0; tries < PATIENCE; tries++) {
 		if (guest_passes(r) - from >= passes)
 			return true;
 		usleep(1000);
+	}
+	for (shown = 0; shown < 3; shown++) {
+		guest_kick(r);
+		guest_show(&r->guest);
+		usleep(100000);
 	}
 	return false;
 }
@@ -74,8 +96,15 @@ static bool guest_start(struct runner *r)
 
 static void guest_stop(struct runner *r)
 {
+	unsigned int tries;
+
 	__atomic_store_n(&r->stop, 1, __ATOMIC_RELAXED);
-	pthread_join(r->thread, NULL);
+	for (tries = 0; pthread_tryjoin_np(r->thread, NULL); tries++) {
+		/* One that is stuck does not get to where it would see it. */
+		if (tries > PATIENCE)
+			guest_kick(r);
+		usleep(1000);
+	}
 }
 
 FIXTURE(kvm)
