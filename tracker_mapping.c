@@ -12,10 +12,12 @@
  * reported and held; one that is held, and whose flag is still clear the next
  * time, was not written.
  *
- * Whoever could write without setting the flag again is stopped in between: the
- * page is unmapped, which also tells the secondary MMUs, and the dirty bits of
- * its PTEs go to its flag. The lock of each page keeps it where it is meanwhile,
- * and others from mapping it anew.
+ * Whoever could write without setting the flag again is stopped in between: all
+ * PTEs of the page are write-protected, which also tells the secondary MMUs. One
+ * that was writable counts as a write, dirty or not: after a read alone it is
+ * writable too, and whoever pins the page by it, writes and lets go of it leaves
+ * no other trace. The lock of each page keeps it where it is meanwhile, and others
+ * from mapping it anew.
  */
 #include <linux/bitmap.h>
 #include <linux/file.h>
@@ -25,6 +27,7 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/pgtable.h>
+#include <linux/rmap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
@@ -240,38 +243,27 @@ static bool mapping_collect(struct xbzrle_mapping *mapping, unsigned long first,
 }
 
 /*
- * Unmapping moves dirty bits to the pages. What write-protects all mappings of a
- * file, wp_shared_mapping_range(), ends at the first that is private or read-only,
- * which anybody can make at any time.
- */
-static void mapping_unmap(struct xbzrle_mapping *mapping, unsigned long first,
-			  unsigned long nr)
-{
-	unmap_mapping_range(mapping_of(mapping),
-			    (loff_t)(mapping->first + first) << PAGE_SHIFT,
-			    (loff_t)nr << PAGE_SHIFT, 0);
-}
-
-/*
- * Stop all writers of the run's locked pages. Of others the dirty bits have to
- * stay where they are: nobody holds those pages, and the flag may be clear.
+ * Stop all writers of the run's locked pages, and report those that had any. Not
+ * all at once by wp_shared_mapping_range(), which ends at the first mapping that
+ * is private or read-only. Such can be made by anybody at any time.
  */
 static void mapping_protect(struct xbzrle_mapping *mapping, unsigned long first,
 			    unsigned long nr)
 {
-	unsigned long i, end;
+	unsigned long i, same;
 
-	for (i = 0; i < nr; i = end) {
-		end = i + 1;
-		if (!mapping->run[i])
-			continue;
-		while (end < nr && mapping->run[end])
-			end++;
-		mapping_unmap(mapping, first + i, end - i);
+	for (i = 0; i < nr; i += same) {
+		same = mapping_count_same(mapping, i, nr);
+		if (mapping->run[i] && folio_mkclean(mapping->run[i]))
+			xbzrle_region_found(&mapping->region, first + i, same);
 	}
 }
 
-/* Who holds a page may write it at any time, and set its flag afterwards. */
+/*
+ * Who holds a page may write it at any time, and set its flag afterwards. So may
+ * threads whose PTEs reclaim has taken away, until the TLB is flushed; then the
+ * page goes back to the list from which it was isolated.
+ */
 static void mapping_find_held(struct xbzrle_mapping *mapping,
 			      unsigned long first, unsigned long nr)
 {
@@ -283,7 +275,8 @@ static void mapping_find_held(struct xbzrle_mapping *mapping,
 		same = mapping_count_same(mapping, i, nr);
 		folio = mapping->run[i];
 		if (!folio ||
-		    !xbzrle_region_page_held(folio_page(folio, 0), same))
+		    (folio_test_lru(folio) &&
+		     !xbzrle_region_page_held(folio_page(folio, 0), same)))
 			continue;
 		xbzrle_region_found(region, first + i, same);
 		xbzrle_dirty_add_range(&region->dirty, first + i, same);
@@ -303,8 +296,8 @@ static void mapping_harvest_run(struct xbzrle_mapping *mapping,
 	mapping_protect(mapping, first, nr);
 	xbzrle_race_window();
 	/*
-	 * Unmapping sets the flag, and so does KVM: either when it gives up a
-	 * page, or when it takes one. For the latter no flag is cleared without
+	 * Whoever unmaps sets the flag, and so does KVM: either when it gives up
+	 * a page, or when it takes one. For the latter no flag is cleared without
 	 * having it give up the page afterwards.
 	 */
 	if (mapping_collect(mapping, first, nr, true)) {

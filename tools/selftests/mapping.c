@@ -148,30 +148,66 @@ TEST_F(mapping, writes_are_seen_by_page)
 	EXPECT_ROUND_OF(0);
 }
 
+/* Rounds until none has anything to look at. */
+static bool settles(int fd, struct model *m)
+{
+	struct xbzrle_sync s = { .dirty_pages = 1 };
+	unsigned int tries;
+
+	for (tries = 0; tries < 20 && s.dirty_pages; tries++) {
+		/* The kernel's own batches of new pages are holders. */
+		mm_write_file("/proc/sys/vm/compact_memory", "1");
+		if (dev_sync(fd, 0, &s) || dev_read_round(fd, m, 65536))
+			return false;
+		usleep(s.dirty_pages ? 50000 : 0);
+	}
+	return !s.dirty_pages;
+}
+
+static void read_pages(const unsigned char *mem)
+{
+	unsigned int i;
+
+	for (i = 0; i < PAGES; i += 2)
+		(void)__atomic_load_n(mem + i * UNIT, __ATOMIC_RELAXED);
+}
+
 /* A page that nobody writes is not looked at for ever. */
 TEST_F(mapping, rests_when_nobody_writes)
 {
 	struct xbzrle_sync s = { 0 };
-	unsigned int tries;
 
 	self->mem[0]++;
-	for (tries = 0; tries < 20; tries++) {
-		/* The kernel's own batches of new pages are holders. */
-		mm_write_file("/proc/sys/vm/compact_memory", "1");
-		ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
-		ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
-		if (!s.dirty_pages)
-			break;
-		usleep(50000);
-	}
-	EXPECT_EQ(0, s.dirty_pages);
+	EXPECT_TRUE(settles(self->fd, self->model));
 	/* By any way of reading it. */
-	for (tries = 0; tries < PAGES; tries += 2)
-		EXPECT_LE(0, __atomic_load_n(self->mem + tries * UNIT,
-					     __ATOMIC_RELAXED));
+	read_pages(self->mem);
 	EXPECT_SAME();
 	ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
 	EXPECT_EQ(0, s.dirty_pages);
+}
+
+/* Who reads a page may write it then, unless the mapping is for reading only. */
+TEST_F(mapping, read_by_a_new_mapping)
+{
+	unsigned char *reader, *writer = map_file(self->file, LENGTH);
+	struct xbzrle_sync s = { 0 };
+
+	ASSERT_NE(NULL, writer);
+	reader = mmap(NULL, LENGTH, PROT_READ, MAP_SHARED, self->file, 0);
+	ASSERT_NE(MAP_FAILED, reader);
+	EXPECT_TRUE(settles(self->fd, self->model));
+	read_pages(reader);
+	ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
+	EXPECT_EQ(0, s.dirty_pages);
+	ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+	read_pages(writer);
+	/* Looked at, and nothing has changed. */
+	EXPECT_ROUND_OF(0);
+	read_pages(writer);
+	ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
+	EXPECT_EQ(0, s.dirty_pages);
+	munmap(writer, LENGTH);
+	munmap(reader, LENGTH);
 }
 
 TEST_F(mapping, kinds_of_shared_memory)
@@ -520,6 +556,41 @@ TEST_F(mapping, pinned_page_is_written_late)
 	munmap(other, LENGTH);
 	uring_close(&u);
 	EXPECT_ROUND_OF(1);
+}
+
+/*
+ * Pinned, written and let go of between two rounds, of which the page's flag
+ * knows nothing: who has only read a page may write it, and pin it for that,
+ * without a fault.
+ */
+TEST_F(mapping, pinned_between_two_rounds)
+{
+	unsigned char *other = map_file(self->file, LENGTH), *page;
+	volatile unsigned char *byte;
+	struct uring u;
+	int pipefd[2];
+	unsigned int i;
+
+	ASSERT_NE(NULL, other);
+	ASSERT_EQ(0, pipe(pipefd));
+	if (uring_open(&u))
+		SKIP(return, "no io_uring");
+	for (i = 1; i < 9; i++) {
+		/* By the mapping that is registered, and by a new one. */
+		page = (i & 1 ? other : self->mem) + (10 + i / 2 * 2) * UNIT;
+		byte = page;
+		if (i & 2)
+			ASSERT_EQ(0, madvise(page, UNIT, MADV_DONTNEED));
+		(void)*byte;
+		ASSERT_EQ(0, uring_pin(&u, page, UNIT));
+		ASSERT_EQ(sizeof(i), write(pipefd[1], &i, sizeof(i)));
+		ASSERT_EQ(sizeof(i), uring_read_pinned(&u, pipefd[0], page,
+						       sizeof(i)));
+		ASSERT_EQ(0, uring_unpin(&u));
+		EXPECT_EXACT_ROUND();
+	}
+	uring_close(&u);
+	munmap(other, LENGTH);
 }
 
 /* A disk writes into a page that nobody maps any more, between two rounds. */

@@ -58,6 +58,18 @@ int uring_pin(struct uring *u, void *addr, size_t length)
 		       &iov, 1) < 0 ? -errno : 0;
 }
 
+/**
+ * uring_unpin - let go of what uring_pin() was given, before the call returns
+ * @u: ring
+ *
+ * Return: 0 or a negative errno.
+ */
+int uring_unpin(struct uring *u)
+{
+	return syscall(SYS_io_uring_register, u->fd,
+		       IORING_UNREGISTER_BUFFERS, NULL, 0) < 0 ? -errno : 0;
+}
+
 static unsigned int *field(struct uring *u, uint32_t offset)
 {
 	return (unsigned int *)(u->sq + offset);

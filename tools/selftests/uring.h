@@ -25,6 +25,7 @@ struct uring {
 int uring_open(struct uring *u);
 void uring_close(struct uring *u);
 int uring_pin(struct uring *u, void *addr, size_t length);
+int uring_unpin(struct uring *u);
 int uring_read(struct uring *u, int fd, void *addr, size_t length);
 int uring_read_pinned(struct uring *u, int fd, void *addr, size_t length);
 
