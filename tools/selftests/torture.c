@@ -166,7 +166,6 @@ static void *disturb_on(void *arg)
 		pthread_rwlock_unlock(&world->gate);
 		usleep(rnd_below(&state, 3000));
 	}
-	ops_end_thread();
 	return NULL;
 }
 
@@ -332,6 +331,7 @@ static void begin_world(const struct config *c, uint64_t seed)
 	world->window = 0;
 	world->faults = 0;
 	world->passes = 0;
+	world->syncs = 0;
 	world->broken[0] = 0;
 	world->actions = 0;
 	memset(world->log, 0, sizeof(world->log));
@@ -390,6 +390,7 @@ static bool run_all(double seconds)
 	__atomic_store_n(&world->stop, 1, __ATOMIC_RELAXED);
 	end_process(outside, false);
 	equal = equal && oracle_last();
+	ops_unpin();
 	end_process(target, true);
 	guest_end();
 	return equal;

@@ -274,6 +274,7 @@ struct count {
  * @deck: inside_operations in the order of the first turns: what is possible
  *	in few configurations comes first
  * @passes: how often the guest has written everything
+ * @syncs: calls of SYNC that began a round
  * @actions: how many there were
  * @log: the last of them
  */
@@ -296,6 +297,7 @@ struct world {
 	struct count outside[MAX_OPERATIONS];
 	unsigned char deck[MAX_OPERATIONS];
 	unsigned int passes;
+	unsigned int syncs;
 	uint64_t actions;
 	struct action log[LOG_ENTRIES];
 };
@@ -335,7 +337,7 @@ extern const struct operation inside_operations[];
 extern const unsigned int nr_inside_operations;
 
 void ops_set_up(void);
-void ops_end_thread(void);
+void ops_unpin(void);
 void ops_tear_down(void);
 
 /* torture_outside.c */

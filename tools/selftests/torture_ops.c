@@ -31,10 +31,19 @@ static int random_file = -1, disk = -1;
 /* Of the process whose memory it is, made when they are first needed. */
 static struct slow_disk slow_disk;
 static bool slow_disk_there;
-static __thread struct uring ring;
-static __thread bool ring_there;
-static __thread unsigned char *ring_mem;
-static __thread size_t ring_length;
+/**
+ * struct buffer - memory that a disturber has pinned
+ * @ring: by which
+ * @there: it has
+ * @act: where, and how much
+ * @syncs: how many there were before
+ */
+static struct buffer {
+	struct uring ring;
+	bool there;
+	struct act act;
+	unsigned int syncs;
+} buffers[DISTURBERS];
 
 /* Only where the accesses of others may fault for a while. */
 static void open_window(void)
@@ -492,40 +501,50 @@ static bool do_slow_read(struct act *a)
 	return done;
 }
 
-/* Pinned by one turn, written in it and the next, and then let go of. */
-static bool do_uring(struct act *a)
+static bool fill_buffer(struct buffer *b)
 {
+	struct act *a = &b->act;
 	bool done;
 
-	if (ring_there) {
-		done = uring_read_pinned(&ring, random_file, ring_mem,
-					 ring_length) == (int)ring_length;
-		/* Of which region it was, is not worth remembering. */
-		for (unsigned int i = 0; i < world->config->regions; i++) {
-			struct region *r = &world->regions[i];
-
-			if (ring_mem >= r->mem &&
-			    ring_mem < r->mem + r->length)
-				mark(r, ring_mem - r->mem, ring_length);
-		}
-		uring_close(&ring);
-		ring_there = false;
-		return done;
-	}
-	if (uring_open(&ring))
-		return false;
-	ring_there = true;
-	ring_mem = a->mem;
-	ring_length = a->length < 16 * UNIT ? a->length : 16 * UNIT;
-	if (uring_pin(&ring, ring_mem, ring_length)) {
-		uring_close(&ring);
-		ring_there = false;
-		return false;
-	}
-	done = uring_read_pinned(&ring, random_file, ring_mem, ring_length) ==
-	       (int)ring_length;
+	done = uring_read_pinned(&b->ring, random_file, a->mem, a->length) ==
+	       (int)a->length;
 	mark(a->r, a->offset, a->length);
 	return done;
+}
+
+/*
+ * Pinned by one turn, written in it and the next, and then let go of. Where that
+ * is seen by the page and its mappings, a mapping that goes as well between two
+ * rounds leaves no trace, so there a SYNC comes to see it pinned.
+ */
+static bool do_uring(struct act *a)
+{
+	struct buffer *b = &buffers[a->who - DISTURBER];
+	unsigned int syncs = __atomic_load_n(&world->syncs, __ATOMIC_ACQUIRE);
+	bool done;
+
+	if (b->there) {
+		*a = b->act;
+		if ((a->r->kind->traits & (SEEN | OWNED)) == SEEN &&
+		    syncs - b->syncs < 2)
+			return false;
+		done = fill_buffer(b);
+		uring_close(&b->ring);
+		b->there = false;
+		return done;
+	}
+	if (uring_open(&b->ring))
+		return false;
+	b->act = *a;
+	if (b->act.length > 16 * UNIT)
+		b->act.length = 16 * UNIT;
+	b->syncs = syncs;
+	if (uring_pin(&b->ring, b->act.mem, b->act.length)) {
+		uring_close(&b->ring);
+		return false;
+	}
+	b->there = true;
+	return fill_buffer(b);
 }
 
 /* A private mapping shows it where the page is not its own yet. */
@@ -596,13 +615,17 @@ void ops_set_up(void)
 }
 
 /**
- * ops_end_thread() - let go of what this thread has pinned
+ * ops_unpin() - let go of what this process has pinned, after the last round
  */
-void ops_end_thread(void)
+void ops_unpin(void)
 {
-	if (ring_there)
-		uring_close(&ring);
-	ring_there = false;
+	unsigned int i;
+
+	for (i = 0; i < DISTURBERS; i++) {
+		if (buffers[i].there)
+			uring_close(&buffers[i].ring);
+		buffers[i].there = false;
+	}
 }
 
 /**

@@ -266,6 +266,7 @@ static int begin_round(uint32_t flags)
 		    world->regions[i].kind->name);
 		return -EBADE;
 	}
+	__atomic_add_fetch(&world->syncs, 1, __ATOMIC_RELEASE);
 	oracle.moments = flags & XBZRLE_SYNC_POINT_IN_TIME;
 	return 0;
 }
