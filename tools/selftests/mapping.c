@@ -1297,6 +1297,35 @@ TEST_F(mapping, large_sparse_file)
 	close(file);
 }
 
+/* What was written before the SYNC is in its round, whoever leaves during it. */
+TEST_F(mapping, writer_leaves_during_the_harvest)
+{
+	unsigned int i;
+	int pipefd[2];
+	char done;
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(pipefd));
+	for (i = 0; i < 100; i++) {
+		pid = fork();
+		if (!pid) {
+			/* By a PTE that a read has made, which the page does not learn of. */
+			volatile unsigned char *page =
+				map_file(self->file, LENGTH) + i % PAGES * UNIT;
+
+			(void)*page;
+			(*page)++;
+			_exit(write(pipefd[1], "", 1) != 1);
+		}
+		ASSERT_LT(0, pid);
+		ASSERT_EQ(1, read(pipefd[0], &done, 1));
+		EXPECT_EXACT_ROUND();
+		EXPECT_EQ(0, wait_for(pid));
+	}
+	close(pipefd[0]);
+	close(pipefd[1]);
+}
+
 /*
  * A process that comes, writes and leaves in the middle of harvests: whatever
  * its page tables were when it left is in a round by the end.
