@@ -22,7 +22,7 @@
 #define HOST		0x1800
 
 /* Milliseconds for which a guest may seem to be stuck. */
-#define PATIENCE	20000
+#define PATIENCE	10000
 
 /**
  * struct runner - a guest and the thread that runs it
@@ -61,29 +61,30 @@ static void interrupted(int sig)
 	(void)sig;
 }
 
-/* Have the thread look at what it is to do. */
+/*
+ * Have a thread that seems to be stuck leave the guest, and say where that is.
+ * What then goes on has been forgotten by the machine, which is emulated, too.
+ */
 static void guest_kick(struct runner *r)
 {
 	struct sigaction action = { .sa_handler = interrupted };
 
 	sigaction(SIGUSR1, &action, NULL);
 	pthread_kill(r->thread, SIGUSR1);
+	guest_show(&r->guest);
 }
 
 /* Waits until the guest has written everything once more. */
 static bool guest_goes_on(struct runner *r, unsigned int passes)
 {
-	unsigned int from = guest_passes(r), tries, shown;
+	unsigned int from = guest_passes(r), tries;
 
-	for (tries = 0; tries < PATIENCE; tries++) {
+	for (tries = 1; tries < 3 * PATIENCE; tries++) {
 		if (guest_passes(r) - from >= passes)
 			return true;
 		usleep(1000);
-	}
-	for (shown = 0; shown < 3; shown++) {
-		guest_kick(r);
-		guest_show(&r->guest);
-		usleep(100000);
+		if (tries % PATIENCE == 0)
+			guest_kick(r);
 	}
 	return false;
 }
@@ -99,11 +100,10 @@ static void guest_stop(struct runner *r)
 	unsigned int tries;
 
 	__atomic_store_n(&r->stop, 1, __ATOMIC_RELAXED);
-	for (tries = 0; pthread_tryjoin_np(r->thread, NULL); tries++) {
-		/* One that is stuck does not get to where it would see it. */
-		if (tries > PATIENCE)
-			guest_kick(r);
+	for (tries = 1; pthread_tryjoin_np(r->thread, NULL); tries++) {
 		usleep(1000);
+		if (tries % PATIENCE == 0)
+			guest_kick(r);
 	}
 }
 
