@@ -242,9 +242,9 @@ void guest_show(const struct guest *g)
 	uint64_t pc, at;
 
 	if (guest_where(g, &pc, &at))
-		printf("# the guest is at %#llx, of its code at %#x, and writes at %#llx of %#zx; exit %u\n",
+		printf("# the guest is at %#llx (code: %#x), writes at %#llx; exit %u\n",
 		       (unsigned long long)pc, CODE, (unsigned long long)at,
-		       g->length, g->bad_exit);
+		       g->bad_exit);
 }
 
 /**

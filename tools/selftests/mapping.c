@@ -155,8 +155,7 @@ static bool settles(int fd, struct model *m)
 	unsigned int tries;
 
 	for (tries = 0; tries < 20 && s.dirty_pages; tries++) {
-		/* The kernel's own batches of new pages are holders. */
-		mm_write_file("/proc/sys/vm/compact_memory", "1");
+		mm_drain();
 		if (dev_sync(fd, 0, &s) || dev_read_round(fd, m, 65536))
 			return false;
 		usleep(s.dirty_pages ? 50000 : 0);

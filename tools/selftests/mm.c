@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -237,6 +238,32 @@ static bool write_swap_header(void)
 		n = -1;
 	close(fd);
 	return n == sizeof(page);
+}
+
+/**
+ * mm_drain - have pages on their lists
+ *
+ * Those that are new, or were used again, wait in batches of each CPU, which
+ * hold them. Advice that takes effect at once has the CPU's own emptied first;
+ * compaction would empty all, and then isolate pages and fill batches anew.
+ */
+void mm_drain(void)
+{
+	unsigned char *page = mm_anon(4096);
+	cpu_set_t all, one;
+	int cpu;
+
+	sched_getaffinity(0, sizeof(all), &all);
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &all))
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		sched_setaffinity(0, sizeof(one), &one);
+		madvise(page, 4096, MADV_COLD);
+	}
+	sched_setaffinity(0, sizeof(all), &all);
+	munmap(page, 4096);
 }
 
 /**

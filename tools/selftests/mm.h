@@ -63,6 +63,7 @@ bool mm_vm_flag(const void *addr, const char *flag);
 int mm_write_file(const char *path, const char *text);
 int mm_read_file(const char *path, char *text, size_t size);
 bool mm_debug_kernel(void);
+void mm_drain(void);
 bool mm_swap_on(void);
 int mm_shared_file(size_t length);
 bool mm_shared_file_mapped(int fd);

@@ -644,8 +644,7 @@ TEST_F(pte, pinned_pages)
 	EXPECT_EXACT_ROUND();
 	for (i = 0; i < 20; i++) {
 		usleep(50000);
-		/* The kernel's own batches of pages to activate are holders. */
-		mm_write_file("/proc/sys/vm/compact_memory", "1");
+		mm_drain();
 		ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
 		ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
 		if (!s.dirty_pages)
@@ -1409,7 +1408,7 @@ TEST_F(pte, swapped_out_during_the_harvest)
 		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
 		m.page[2] = i + 1;
 		/* A page in a batch of some CPU's is not swapped out. */
-		mm_write_file("/proc/sys/vm/compact_memory", "1");
+		mm_drain();
 		ASSERT_EQ(0, pthread_create(&thread, NULL, page_out, &m));
 		raise_flag(&m.go);
 		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
