@@ -39,7 +39,7 @@
 #define GIVEN_UP		6
 /* ... or at once if it was sent in so many rounds, one after the other. */
 #define STEADY			4
-/* Overflows in a row until a unit loses its base and sits out. */
+/* Overflows in a row until a unit of a crowded cache loses its base and sits out. */
 #define OVERFLOWS_TOLERATED	2
 #define OVERFLOWS_MAX		8
 #define SIT_OUT_MAX		64U
@@ -182,6 +182,12 @@ static bool cache_full(const struct xbzrle_cache *cache)
 	return (u64)cache->used + cache->held >= cache->capacity;
 }
 
+/* Was somebody without room, in this round or the last? */
+static bool crowded(const struct xbzrle_cache *cache)
+{
+	return cache->round - cache->crowded <= 1;
+}
+
 /**
  * xbzrle_cache_init() - make a cache without a budget
  * @cache: the cache
@@ -192,6 +198,7 @@ void xbzrle_cache_init(struct xbzrle_cache *cache)
 {
 	memset(cache, 0, sizeof(*cache));
 	spin_lock_init(&cache->lock);
+	cache->crowded = -2U;
 	xa_init_flags(&cache->entries, XA_FLAGS_ACCOUNT);
 	xa_init_flags(&cache->slots, XA_FLAGS_ACCOUNT);
 	xa_init_flags(&cache->moments, XA_FLAGS_ACCOUNT);
@@ -373,7 +380,8 @@ struct page *xbzrle_cache_settle(struct xbzrle_cache *cache,
 	spin_lock(&cache->lock);
 	base->busy = false;
 	overflows = overflow ? min(base->overflows + 1, OVERFLOWS_MAX) : 0;
-	if (overflows >= OVERFLOWS_TOLERATED)
+	/* Where nobody wants the place of its base, that may stay. */
+	if (overflows >= OVERFLOWS_TOLERATED && crowded(cache))
 		wait = min(1U << (overflows - OVERFLOWS_TOLERATED),
 			   SIT_OUT_MAX);
 	if (page && !wait) {
@@ -421,6 +429,7 @@ static struct xbzrle_base *choose_victim(struct xbzrle_cache *cache,
 {
 	struct xbzrle_base *victim = draw_victim(cache);
 
+	cache->crowded = cache->round;
 	if (victim && worth(cache, victim->use) < max(worth(cache, use), 1U))
 		return victim;
 	cache->refused++;

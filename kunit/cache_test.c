@@ -341,6 +341,18 @@ static void what_was_given_up_makes_room(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, sweep(test, 5000, 128), 128UL);
 }
 
+/* Others want bases, too, until one does not get any. */
+static void crowd(struct kunit *test)
+{
+	unsigned long key = 1000;
+	struct page *page;
+
+	do
+		page = admit(test->priv, key++, new_page(test));
+	while (!page);
+	put_page(page);
+}
+
 static void overflowing_unit_loses_its_base_and_comes_back(struct kunit *test)
 {
 	struct xbzrle_cache *cache = test->priv;
@@ -349,8 +361,9 @@ static void overflowing_unit_loses_its_base_and_comes_back(struct kunit *test)
 	int tries, waits = 0;
 	bool sits_out;
 
-	set_pages(test, 8);
+	set_pages(test, 4);
 	admit(cache, 3, page);
+	crowd(test);
 	for (tries = 0; tries < 4; tries++) {
 		base = xbzrle_cache_find(cache, 3, &sits_out);
 		if (!base)
@@ -359,13 +372,36 @@ static void overflowing_unit_loses_its_base_and_comes_back(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, tries, 2);
 	KUNIT_EXPECT_TRUE(test, sits_out);
-	KUNIT_EXPECT_EQ(test, cache->used, 0U);
+	KUNIT_EXPECT_EQ(test, cache->used, 3U);
 
 	/* In the end it may try again, and starts where it was. */
 	while (sits_out && waits++ < 100)
 		xbzrle_cache_find(cache, 3, &sits_out);
 	KUNIT_EXPECT_FALSE(test, sits_out);
 	KUNIT_EXPECT_NULL(test, admit(cache, 3, new_page(test)));
+	base = xbzrle_cache_find(cache, 3, &sits_out);
+	KUNIT_ASSERT_NOT_NULL(test, base);
+	put_page(overflow(cache, base, new_page(test)));
+	KUNIT_EXPECT_NULL(test, xbzrle_cache_find(cache, 3, &sits_out));
+	KUNIT_EXPECT_TRUE(test, sits_out);
+}
+
+static void where_there_is_room_nobody_sits_out(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct xbzrle_base *base;
+	bool sits_out;
+	int i;
+
+	set_pages(test, 4);
+	admit(cache, 3, new_page(test));
+	for (i = 0; i < 20; i++) {
+		base = xbzrle_cache_find(cache, 3, &sits_out);
+		KUNIT_ASSERT_NOT_NULL(test, base);
+		put_page(overflow(cache, base, new_page(test)));
+	}
+	/* What it did counts when others come. */
+	crowd(test);
 	base = xbzrle_cache_find(cache, 3, &sits_out);
 	KUNIT_ASSERT_NOT_NULL(test, base);
 	put_page(overflow(cache, base, new_page(test)));
@@ -380,8 +416,9 @@ static void success_forgives_an_overflow(struct kunit *test)
 	bool sits_out;
 	int i;
 
-	set_pages(test, 8);
+	set_pages(test, 4);
 	admit(cache, 3, new_page(test));
+	crowd(test);
 	for (i = 0; i < 10; i++) {
 		base = xbzrle_cache_find(cache, 3, &sits_out);
 		KUNIT_ASSERT_NOT_NULL(test, base);
@@ -399,11 +436,12 @@ static void without_a_page_the_base_goes(struct kunit *test)
 	bool sits_out;
 	int i;
 
-	set_pages(test, 8);
+	set_pages(test, 4);
 	admit(cache, 3, page);
+	crowd(test);
 	base = xbzrle_cache_find(cache, 3, &sits_out);
 	KUNIT_EXPECT_PTR_EQ(test, page, replace(cache, base, NULL));
-	KUNIT_EXPECT_EQ(test, cache->used, 0U);
+	KUNIT_EXPECT_EQ(test, cache->used, 3U);
 	KUNIT_EXPECT_EQ(test, cache->sitting_out, 0U);
 
 	for (i = 0; i < 2; i++) {
@@ -631,6 +669,7 @@ static struct kunit_case cache_cases[] = {
 	KUNIT_CASE(what_was_sent_long_ago_counts),
 	KUNIT_CASE(what_was_given_up_makes_room),
 	KUNIT_CASE(overflowing_unit_loses_its_base_and_comes_back),
+	KUNIT_CASE(where_there_is_room_nobody_sits_out),
 	KUNIT_CASE(success_forgives_an_overflow),
 	KUNIT_CASE(without_a_page_the_base_goes),
 	KUNIT_CASE(what_is_about_to_change_is_wanted_as_what_was_sent),

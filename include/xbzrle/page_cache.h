@@ -54,6 +54,7 @@ struct xbzrle_base {
  * @freq: arrays of struct xbzrle_use, by key / XBZRLE_CACHE_FREQ_LEAF; made
  *	where a unit was sent; freed under the session's lock
  * @round: number of the round
+ * @crowded: the latest in which a unit wanted a base and there was no room
  * @next_key: the first key that was never given to anybody; session's lock
  * @hand: where the next victim is looked for
  * @evicted: bases dropped to make room or to shrink
@@ -72,6 +73,7 @@ struct xbzrle_cache {
 	bool dropping;
 	struct xarray freq;
 	u32 round;
+	u32 crowded;
 	unsigned long next_key;
 	u32 hand;
 	u64 evicted;

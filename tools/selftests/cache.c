@@ -333,13 +333,15 @@ TEST_F(cache, overflowing_pages_sit_out)
 	struct xbzrle_sync s;
 	unsigned int round;
 
-	ASSERT_EQ(0, dev_set_cache(self->fd, LENGTH));
+	/* Others want its place. */
+	ASSERT_EQ(0, dev_set_cache(self->fd, LENGTH / 2));
 	touch(self->mem, PAGES);
 	ROUND(&s);
 	for (round = 0; round < 12; round++) {
+		touch(self->mem, PAGES);
 		scramble(self->mem, round + 1);
 		ROUND(&s);
-		EXPECT_EQ(1, self->model->round.page);
+		EXPECT_LE(PAGES / 2, self->model->round.page);
 	}
 	ASSERT_EQ(0, dev_stats(self->fd, &stats));
 	EXPECT_LT(1, stats.overflow);
