@@ -38,6 +38,7 @@
 #include "compat/compat.h"
 #include <xbzrle/existing.h>
 #include <xbzrle/file_page.h>
+#include <xbzrle/file_ptes.h>
 #include <xbzrle/memlock.h>
 #include <xbzrle/race.h>
 #include <xbzrle/region.h>
@@ -250,11 +251,18 @@ static bool mapping_collect(struct xbzrle_mapping *mapping, unsigned long first,
 static void mapping_protect(struct xbzrle_mapping *mapping, unsigned long first,
 			    unsigned long nr)
 {
+	DECLARE_BITMAP(writable, MAPPING_RUN_MAX) = {};
 	unsigned long i, same;
 
+	xbzrle_file_writable(mapping_of(mapping), mapping->first + first, nr,
+			     writable);
+	xbzrle_race_window();
 	for (i = 0; i < nr; i += same) {
 		same = mapping_count_same(mapping, i, nr);
-		if (mapping->run[i] && folio_mkclean(mapping->run[i]))
+		if (!mapping->run[i] ||
+		    find_next_bit(writable, i + same, i) == i + same)
+			continue;
+		if (folio_mkclean(mapping->run[i]))
 			xbzrle_region_found(&mapping->region, first + i, same);
 	}
 }
