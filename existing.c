@@ -187,7 +187,8 @@ void xbzrle_span_drop(struct xbzrle_span *span)
  * @end: where the caller's range ends
  * @next: out: the address to go on at, with or without a PMD
  *
- * Context: mmap_lock of @mm, which keeps the tables above PTEs where they are.
+ * Context: mmap_lock of @mm, or i_mmap_rwsem of the file that is mapped there; each
+ * keeps the tables above PTEs where they are.
  * Return: the PMD, or NULL if nothing is populated up to @next.
  */
 pmd_t *xbzrle_existing_pmd(struct mm_struct *mm, unsigned long addr,
