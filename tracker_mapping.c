@@ -98,6 +98,20 @@ static int mapping_check(struct xbzrle_region *region, u64 *addr)
 	return xbzrle_ending_check(&to_mapping(region)->span.ending, addr);
 }
 
+/* What is held of a run; one walk for all. */
+static void mapping_load_run(struct xbzrle_mapping *mapping,
+			     unsigned long first, unsigned long nr)
+{
+	XA_STATE(xas, &mapping->held, first);
+	struct folio *folio;
+
+	memset(mapping->run, 0, nr * sizeof(*mapping->run));
+	rcu_read_lock();
+	xas_for_each(&xas, folio, first + nr - 1)
+		mapping->run[xas.xa_index - first] = folio;
+	rcu_read_unlock();
+}
+
 /*
  * Hold what has come into the page cache. A page in swap may have been written
  * before it went there; a hole matters if the receiver has something else. A
@@ -109,12 +123,13 @@ static void mapping_hold_run(struct xbzrle_mapping *mapping,
 {
 	struct address_space *pages = mapping_of(mapping);
 	struct xbzrle_region *region = &mapping->region;
-	unsigned long unit;
+	unsigned long i, unit;
 	struct folio *folio;
 
-	for (unit = first; unit < first + nr; unit++) {
-		if (xa_load(&mapping->held, unit))
+	for (i = 0; i < nr; i++) {
+		if (mapping->run[i])
 			continue;
+		unit = first + i;
 		folio = filemap_get_folio(pages, mapping->first + unit);
 		xbzrle_race_window();
 		if (!IS_ERR(folio)) {
@@ -124,6 +139,8 @@ static void mapping_hold_run(struct xbzrle_mapping *mapping,
 			    xa_err(xa_store(&mapping->held, unit, folio,
 					    GFP_KERNEL_ACCOUNT | __GFP_NOWARN)))
 				folio_put(folio);
+			else
+				mapping->run[i] = folio;
 		} else if (test_bit(unit, region->sent) ||
 			   xa_load(&pages->i_pages, mapping->first + unit)) {
 			xbzrle_region_found(region, unit, 1);
@@ -176,8 +193,6 @@ static void mapping_lock_run(struct xbzrle_mapping *mapping,
 	unsigned long i, same;
 	struct folio *folio;
 
-	for (i = 0; i < nr; i++)
-		mapping->run[i] = xa_load(&mapping->held, first + i);
 	for (i = 0; i < nr; i += same) {
 		same = mapping_count_same(mapping, i, nr);
 		folio = mapping->run[i];
@@ -295,6 +310,7 @@ static void mapping_find_held(struct xbzrle_mapping *mapping,
 static void mapping_harvest_run(struct xbzrle_mapping *mapping,
 				unsigned long first, unsigned long nr)
 {
+	mapping_load_run(mapping, first, nr);
 	mapping_hold_run(mapping, first, nr);
 	xbzrle_race_window();
 	mapping_lock_run(mapping, first, nr);
