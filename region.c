@@ -369,9 +369,10 @@ bool xbzrle_region_page_held(struct page *page, int own_refs)
 	listed = folio_test_lru(folio);
 	/*
 	 * A fresh page is not on a list yet, and the per-CPU list of such has a
-	 * reference; who isolates a page has one too. Both change with the
-	 * flag, so that reference is only explained if the flag is off before
-	 * and after the references are looked at.
+	 * reference; who isolates a page has one too. That reference is only
+	 * explained if the flag is off before and after the references are
+	 * looked at. Reclaim takes it before the flag goes; folio_isolate_lru()
+	 * an instant later, in which another's would be taken for it.
 	 */
 	smp_rmb();
 	count = folio_ref_count(folio);

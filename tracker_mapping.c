@@ -113,6 +113,32 @@ static void mapping_load_run(struct xbzrle_mapping *mapping,
 }
 
 /*
+ * Keep a reference for a unit that is a page of @folio, which is taken over.
+ *
+ * Who punches a hole makes the folios at its edges dirty first, as one that is
+ * clean and cannot be split would go as a whole. It must not be in between when
+ * a larger folio is held, which keeps that from being split, and its flag cleared.
+ * Later it finds the reference before it has done anything.
+ */
+static bool mapping_hold(struct xbzrle_mapping *mapping, unsigned long unit,
+			 struct folio *folio)
+{
+	struct inode *inode = mapping_of(mapping)->host;
+	bool large = folio_test_large(folio), held = false;
+
+	if (!folio_test_pmd_mappable(folio) &&
+	    (!large || inode_trylock_shared(inode))) {
+		held = !xa_err(xa_store(&mapping->held, unit, folio,
+					GFP_KERNEL_ACCOUNT | __GFP_NOWARN));
+		if (large)
+			inode_unlock_shared(inode);
+	}
+	if (!held)
+		folio_put(folio);
+	return held;
+}
+
+/*
  * Hold what has come into the page cache. A page in swap may have been written
  * before it went there; a hole matters if the receiver has something else. A
  * page that a PMD may map is found each time: some kernels (6.12) do not move a
@@ -135,11 +161,7 @@ static void mapping_hold_run(struct xbzrle_mapping *mapping,
 		if (!IS_ERR(folio)) {
 			xbzrle_region_found(region, unit, 1);
 			/* Else it is new the next time, too. */
-			if (folio_test_pmd_mappable(folio) ||
-			    xa_err(xa_store(&mapping->held, unit, folio,
-					    GFP_KERNEL_ACCOUNT | __GFP_NOWARN)))
-				folio_put(folio);
-			else
+			if (mapping_hold(mapping, unit, folio))
 				mapping->run[i] = folio;
 		} else if (test_bit(unit, region->sent) ||
 			   xa_load(&pages->i_pages, mapping->first + unit)) {
@@ -267,18 +289,31 @@ static void mapping_protect(struct xbzrle_mapping *mapping, unsigned long first,
 			    unsigned long nr)
 {
 	DECLARE_BITMAP(writable, MAPPING_RUN_MAX) = {};
+	struct xbzrle_region *region = &mapping->region;
 	unsigned long i, same;
+	struct folio *folio;
 
 	xbzrle_file_writable(mapping_of(mapping), mapping->first + first, nr,
 			     writable);
 	xbzrle_race_window();
 	for (i = 0; i < nr; i += same) {
 		same = mapping_count_same(mapping, i, nr);
-		if (!mapping->run[i] ||
-		    find_next_bit(writable, i + same, i) == i + same)
+		folio = mapping->run[i];
+		if (!folio)
 			continue;
-		if (folio_mkclean(mapping->run[i]))
-			xbzrle_region_found(&mapping->region, first + i, same);
+		if (find_next_bit(writable, i + same, i) < i + same) {
+			if (folio_mkclean(folio))
+				xbzrle_region_found(region, first + i, same);
+		} else if (!folio_mapped(folio) &&
+			   xbzrle_dirty_test(&region->pending, first + i)) {
+			/*
+			 * khugepaged unmaps pages, puts those back that it cannot
+			 * have, and flushes TLBs after that. To unmap them again
+			 * does it before.
+			 */
+			unmap_mapping_pages(mapping_of(mapping), mapping->first +
+					    first + i, same, false);
+		}
 	}
 }
 
@@ -297,9 +332,11 @@ static void mapping_find_held(struct xbzrle_mapping *mapping,
 	for (i = 0; i < nr; i += same) {
 		same = mapping_count_same(mapping, i, nr);
 		folio = mapping->run[i];
+		/* Whoever isolates it has no reference yet when the flag goes. */
 		if (!folio ||
 		    (folio_test_lru(folio) &&
-		     !xbzrle_region_page_held(folio_page(folio, 0), same)))
+		     !xbzrle_region_page_held(folio_page(folio, 0), same) &&
+		     folio_test_lru(folio)))
 			continue;
 		xbzrle_region_found(region, first + i, same);
 		xbzrle_dirty_add_range(&region->dirty, first + i, same);

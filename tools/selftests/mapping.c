@@ -943,7 +943,7 @@ static void *collapse(void *arg)
 		madvise(mem, c->length, MADV_COLLAPSE);
 		for (at = 0; at < c->length; at += 16 * UNIT)
 			mem[at]++;
-		/* The harvest unmaps them. */
+		/* Whoever maps them, and how. */
 		if (mm_meminfo("ShmemHugePages:") > 0)
 			__atomic_store_n(&c->huge, 1, __ATOMIC_RELAXED);
 	}
