@@ -288,8 +288,14 @@ bool uffd_watch(unsigned char *mem, size_t length, bool write_protect)
 bool uffd_forget(unsigned char *mem, size_t length)
 {
 	struct uffdio_range range = { (uintptr_t)mem, length };
+	bool done = !ioctl(uffd.fd, UFFDIO_UNREGISTER, &range);
 
-	return !ioctl(uffd.fd, UFFDIO_UNREGISTER, &range);
+	/*
+	 * Where faults take the mapping's own lock, one may begin to wait after
+	 * the call has woken those that wait, and nobody would serve it.
+	 */
+	ioctl(uffd.fd, UFFDIO_WAKE, &range);
+	return done;
 }
 
 /* In the process whose memory it is. */
