@@ -23,7 +23,10 @@ struct kvm_run;
  * @vcpu: of its CPU
  * @run: what the CPU and we tell each other
  * @run_size: bytes of @run
- * @length: bytes of memory
+ * @mem: its memory
+ * @length: bytes there
+ * @anew: it is to begin anew when it is interrupted
+ * @begun: how often it has begun
  * @bad_exit: why it does not run any more: an exit reason, or 1000 and an errno
  */
 struct guest {
@@ -32,7 +35,10 @@ struct guest {
 	int vcpu;
 	struct kvm_run *run;
 	size_t run_size;
+	unsigned char *mem;
 	size_t length;
+	int anew;
+	unsigned int begun;
 	unsigned int bad_exit;
 };
 
@@ -41,7 +47,6 @@ bool guest_make(struct guest *g, unsigned char *mem, size_t length,
 		uint32_t flags);
 void guest_drop(struct guest *g);
 int guest_run(struct guest *g);
-void guest_show(const struct guest *g);
 int guest_dirty_log(struct guest *g, void *bitmap);
 #endif
 
