@@ -39,6 +39,13 @@ void xbzrle_ending_destroy(struct xbzrle_ending *ending)
 		atomic_dec(&ending->watch->gone);
 }
 
+/* Memory that is torn down is unmapped, too, which is not the reason. */
+static int ending_reason(const struct xbzrle_ending *ending)
+{
+	lockdep_assert_held(&ending->lock);
+	return ending->gone ? -ESRCH : ending->ended;
+}
+
 /**
  * xbzrle_ending_set() - the region has ended; the first reason stays
  * @ending: of the region
@@ -46,7 +53,7 @@ void xbzrle_ending_destroy(struct xbzrle_ending *ending)
  * @addr: the address that showed it
  *
  * Context: any; takes @ending->lock.
- * Return: the first reason.
+ * Return: the first reason, or -ESRCH if the target is gone.
  */
 int xbzrle_ending_set(struct xbzrle_ending *ending, int ret, unsigned long addr)
 {
@@ -55,7 +62,7 @@ int xbzrle_ending_set(struct xbzrle_ending *ending, int ret, unsigned long addr)
 		ending->ended = ret;
 		ending->addr = addr;
 	}
-	ret = ending->ended;
+	ret = ending_reason(ending);
 	spin_unlock(&ending->lock);
 	return ret;
 }
@@ -73,7 +80,7 @@ int xbzrle_ending_check(struct xbzrle_ending *ending, u64 *addr)
 	int ret;
 
 	spin_lock(&ending->lock);
-	ret = ending->gone ? -ESRCH : ending->ended;
+	ret = ending_reason(ending);
 	*addr = ending->addr;
 	spin_unlock(&ending->lock);
 	return ret;

@@ -26,6 +26,7 @@
 #include "compat/compat.h"
 #include <xbzrle/existing.h>
 #include <xbzrle/file_page.h>
+#include <xbzrle/race.h>
 #include <xbzrle/region.h>
 #include <xbzrle/tracker_external.h>
 
@@ -306,6 +307,7 @@ static long external_get(struct xbzrle_region *region, unsigned long unit,
 	ret = external_check(region, &ended_addr);
 	if (ret)
 		return ret;
+	xbzrle_race_window();
 	if (!mmget_not_zero(external->mm))
 		return xbzrle_ending_set(&external->span.ending, -ESRCH, addr);
 	for (tries = 0; got == -EAGAIN && tries < XBZRLE_EXISTING_TRIES;

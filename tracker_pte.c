@@ -744,6 +744,7 @@ static long pte_get(struct xbzrle_region *region, unsigned long unit,
 	ret = pte_check(region, &ended_addr);
 	if (ret)
 		return ret;
+	xbzrle_race_window();
 	if (!mmget_not_zero(pte->mm))
 		return pte_end(pte, -ESRCH, addr);
 	if (mmap_read_lock_killable(pte->mm)) {

@@ -762,6 +762,13 @@ static bool ring_death_told(struct life *l)
 			 l->bench.m->error);
 }
 
+static bool ring_ok(struct life *l, struct ring *r)
+{
+	int failed = __atomic_load_n(&r->failed, __ATOMIC_RELAXED);
+
+	return !failed || life_fail(l, "in the ring: %s", strerror(failed));
+}
+
 static bool ring_kill(struct life *l, struct ring *r)
 {
 	bool dead[RING] = { false };
@@ -772,7 +779,7 @@ static bool ring_kill(struct life *l, struct ring *r)
 			i = rnd_below(&l->rnd, RING);
 		} while (dead[i]);
 		usleep(life_delay(l) / 2);
-		if (!life_kill(l, r->pids[i]))
+		if (!ring_ok(l, r) || !life_kill(l, r->pids[i]))
 			return false;
 		dead[i] = true;
 		if (!ring_death_told(l))
@@ -814,9 +821,7 @@ bool life_ring(struct life *l)
 	if (ret)
 		ok = life_fail(l, "a round of a ring: %s %s", strerror(-ret),
 			       b->m->error);
-	ok = ring_kill(l, r) && ok;
-	if (r->failed)
-		ok = life_fail(l, "in the ring: %s", strerror(r->failed));
+	ok = ring_kill(l, r) && ring_ok(l, r) && ok;
 	for (i = 0; ok && i < RING; i++) {
 		ret = dev_unregister(b->fd, out[i].region_id);
 		if (ret)
