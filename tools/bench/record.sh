@@ -44,17 +44,20 @@ sqlite() {
 		< <(yes "$(cat "$here/traces/transfer.sql")")
 }
 
-# One function many times is work for the compiler that takes some seconds.
+# The same functions many times are work for the compiler that takes some seconds.
+# What it refuses would be work of another kind.
 cc() {
-	local i
+	local i compiler=(gcc -std=gnu11 -O2)
 
-	for ((i = 0; i < 3000; i++)); do
-		echo "#define naive_encode naive_encode_$i"
-		echo "#include \"$here/naive.c\""
-		echo "#undef naive_encode"
-	done | gcc -E -o "$work/cc.i" -x c -
+	"${compiler[@]}" -Wall -Werror -fsyntax-only "$here/traces/cc.c"
+	for ((i = 0; i < 600; i++)); do
+		echo "#define N $i"
+		echo "#include \"$here/traces/cc.c\""
+		echo "#undef N"
+	done | "${compiler[@]}" -E -o "$work/cc.i" -x c -
+	"${compiler[@]}" -fsyntax-only "$work/cc.i"
 	record cc --every 50 "$work/cc" "$(gcc -print-prog-name=cc1)" \
-		-fpreprocessed -quiet -O2 "$work/cc.i" -o "$work/cc.s"
+		-fpreprocessed -quiet -std=gnu11 -O2 "$work/cc.i" -o "$work/cc.s"
 }
 
 node() {
