@@ -1360,13 +1360,27 @@ static void raise_flag(int *flag)
 	__atomic_store_n(flag, 1, __ATOMIC_RELEASE);
 }
 
+static long us_since(const struct timespec *before)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (now.tv_sec - before->tv_sec) * 1000000 +
+	       (now.tv_nsec - before->tv_nsec) / 1000;
+}
+
+static void wait_to_meddle(struct meddler *m)
+{
+	while (!flag(&m->go))
+		continue;
+	usleep(m->delay);
+}
+
 static void *page_out(void *arg)
 {
 	struct meddler *m = arg;
 
-	while (!flag(&m->go))
-		continue;
-	usleep(m->delay);
+	wait_to_meddle(m);
 	madvise(m->page, UNIT, MADV_PAGEOUT);
 	return NULL;
 }
@@ -1380,8 +1394,8 @@ TEST_F(pte, swapped_out_during_the_harvest)
 {
 	const size_t length = MANY_LENGTH + UNIT;
 	struct meddler m = { .many = map_many(length) };
-	struct timespec before, after;
 	const int nr = turns(20);
+	struct timespec before;
 	pthread_t thread;
 	long sync_us;
 	int i;
@@ -1395,9 +1409,7 @@ TEST_F(pte, swapped_out_during_the_harvest)
 	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
 	clock_gettime(CLOCK_MONOTONIC, &before);
 	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
-	clock_gettime(CLOCK_MONOTONIC, &after);
-	sync_us = (after.tv_sec - before.tv_sec) * 1000000 +
-		  (after.tv_nsec - before.tv_nsec) / 1000;
+	sync_us = us_since(&before);
 
 	for (i = 0; i < nr; i++) {
 		m.go = 0;
@@ -1555,7 +1567,7 @@ static void *map_over(void *arg)
 {
 	struct meddler *m = arg;
 
-	usleep(m->delay);
+	wait_to_meddle(m);
 	mmap(m->page, UNIT, PROT_READ | PROT_WRITE,
 	     MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	return NULL;
@@ -1570,14 +1582,26 @@ TEST_F(pte, mapped_over_during_the_harvest)
 	const size_t length = MANY_LENGTH + UNIT;
 	struct meddler m = { .many = map_many(length) };
 	struct xbzrle_register out;
+	const int nr = turns(40);
+	struct timespec before;
 	pthread_t thread;
 	char name[16];
+	long sync_us;
 	int i, ret;
 
 	ASSERT_NE(NULL, m.many);
 	m.page = m.many + MANY_LENGTH;
-	for (i = 0; i < 10; i++) {
-		m.delay = i * 200;
+	ASSERT_EQ(0, dev_register(self->fd, "many", m.many, length, 0,
+				  XBZRLE_TRACKER_AUTO, &out));
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	ASSERT_EQ(0, dev_sync(self->fd, 0, NULL));
+	sync_us = us_since(&before);
+	ASSERT_EQ(0, dev_unregister(self->fd, out.region_id));
+	ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+
+	for (i = 0; i < nr; i++) {
+		m.go = 0;
+		m.delay = sync_us * i / nr;
 		snprintf(name, sizeof(name), "many%d", i);
 		ASSERT_EQ(m.page, mmap(m.page, UNIT, PROT_READ | PROT_WRITE,
 				       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
@@ -1585,6 +1609,7 @@ TEST_F(pte, mapped_over_during_the_harvest)
 		ASSERT_EQ(0, dev_register(self->fd, name, m.many, length, 0,
 					  XBZRLE_TRACKER_AUTO, &out));
 		ASSERT_EQ(0, pthread_create(&thread, NULL, map_over, &m));
+		raise_flag(&m.go);
 		ret = dev_sync(self->fd, 0, NULL);
 		ASSERT_EQ(0, pthread_join(thread, NULL));
 		if (ret)
