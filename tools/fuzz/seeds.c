@@ -135,6 +135,9 @@ static void save_stream(const char *name)
 
 static void streams(void)
 {
+	static const uint8_t longest[UNIT];
+	static char name[256];
+
 	setup("a", NULL);
 	build_eos(&stream);
 	save_stream("nothing");
@@ -197,6 +200,14 @@ static void streams(void)
 	build_delta(&stream, NULL, 0, "\xff\x1f\2xy", 5);
 	build_eos(&stream);
 	save_stream("past-the-page");
+
+	memset(name, 'n', sizeof(name) - 1);
+	setup(name, NULL);
+	build_zero(&stream, name, 0);
+	build_eos(&stream);
+	build_delta(&stream, name, 0, longest, sizeof(longest));
+	build_eos(&stream);
+	save_stream("longest");
 }
 
 static uint32_t sequence;

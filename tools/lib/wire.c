@@ -28,8 +28,8 @@
 #define FLAG_MASK	((uint64_t)UNIT - 1)
 
 #define DELTA_VERSION	0x01
-/* The longest item: header, name, a whole page. */
-#define ITEM_MAX	(8 + 1 + XBZRLE_NAME_MAX + UNIT)
+/* The longest item: header, name, a delta's version and length, a whole page. */
+#define ITEM_MAX	(8 + 1 + XBZRLE_NAME_MAX + 3 + UNIT)
 #define NO_REGION	UINT32_MAX
 
 enum wire_state {
