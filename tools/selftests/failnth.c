@@ -1208,7 +1208,7 @@ static const struct target targets[] = {
 	  .finish = finish_register },
 	{ "REGISTER, external", 10, device_errors, .prepare = prepare_external,
 	  .call = call_register_external, .finish = finish_register },
-	{ "REGISTER, mapping", 12, device_errors, .prepare = prepare_shared,
+	{ "REGISTER, mapping", 10, device_errors, .prepare = prepare_shared,
 	  .call = call_register_mapping, .finish = finish_register },
 	{ "REGISTER, frozen", 12, device_errors, .prepare = prepare_private,
 	  .call = call_register_frozen, .finish = finish_register },

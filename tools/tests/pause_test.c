@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -208,6 +209,32 @@ static void who_is_put_back_to_work_is_seen(void **state)
 	assert_int_equal(moving(), WRITERS);
 }
 
+/* Its tracer could let it go on at any moment. */
+static void who_is_traced_is_refused(void **state)
+{
+	struct target *target = *state;
+	struct xbzrle_error err;
+	struct pause pause;
+
+	assert_int_equal(ptrace(PTRACE_SEIZE, target->pid, NULL, NULL), 0);
+	assert_int_equal(pause_open(&pause, target, NULL, &err), 0);
+	assert_int_equal(pause_begin(&pause, &err), -EBUSY);
+	assert_int_equal(moving(), WRITERS);
+
+	assert_int_equal(ptrace(PTRACE_INTERRUPT, target->pid, NULL, NULL), 0);
+	assert_int_equal(waitpid(target->pid, NULL, 0), target->pid);
+	assert_int_equal(pause_begin(&pause, &err), -EBUSY);
+	assert_int_equal(ptrace(PTRACE_DETACH, target->pid, NULL, NULL), 0);
+
+	/* One that comes later has been seen when the pause ends. */
+	assert_int_equal(pause_begin(&pause, &err), 0);
+	assert_true(pause_held(&pause));
+	assert_int_equal(ptrace(PTRACE_SEIZE, target->pid, NULL, NULL), 0);
+	assert_int_equal(waitpid(target->pid, NULL, 0), target->pid);
+	assert_false(pause_held(&pause));
+	pause_close(&pause);
+}
+
 static void a_process_that_ends(void **state)
 {
 	struct target *target = *state;
@@ -252,6 +279,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(who_was_stopped_stays_so,
 						start, end),
 		cmocka_unit_test_setup_teardown(who_is_put_back_to_work_is_seen,
+						start, end),
+		cmocka_unit_test_setup_teardown(who_is_traced_is_refused,
 						start, end),
 		cmocka_unit_test_setup_teardown(a_process_that_ends, start,
 						end),

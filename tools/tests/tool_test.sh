@@ -289,12 +289,46 @@ inspects() {
 	sed 's/heap/he\x1bp/g' raw.bin >steer.bin
 	run "$xbzrle" inspect steer.bin
 	expect 0 "region 'he?p'" "inspect prints nothing that steers a terminal"
+	sed 's/heap/he\xffp/g' raw.bin >latin.bin
+	run "$xbzrle" inspect --json latin.bin
+	if jq -e '.regions[0].name == "he?p"' out >/dev/null; then
+		ok "inspect has regions whose names are not UTF-8 in its JSON"
+	else
+		not_ok "inspect has regions whose names are not UTF-8 in its JSON"
+	fi
 	status=0
 	"$xbzrle" inspect raw.bin >/dev/full 2>err || status=$?
 	expect 1 'cannot write: No space left' \
 		"inspect tells that its words are lost"
 	run "$xbzrle" inspect absent
 	expect 1 'cannot open absent' "inspect tells that there is no file"
+}
+
+signals() {
+	local pid
+
+	(
+		trap '' HUP
+		exec "$xbzrle" recv --output hup unix:hup.sock
+	) >out 2>err &
+	pid=$!
+	until [ -S hup.sock ] || ! kill -0 $pid 2>/dev/null; do
+		sleep 0.05
+	done
+	kill -HUP $pid
+	sleep 0.2
+	kill -USR1 $pid
+	wait $pid
+	status=$?
+	expect 1 'ended by User defined signal 1' \
+		"a signal ends it by its error paths, unless it was ignored"
+
+	(
+		ulimit -f 8
+		exec "$xbzrle" recv --output large file:good.bin
+	) >out 2>err
+	status=$?
+	expect 1 'File too large' "a file that may not be as large is told"
 }
 
 usage() {
@@ -383,6 +417,7 @@ endpoints
 bad_streams
 files
 inspects
+signals
 usage
 echo "1..$count"
 exit $failed

@@ -42,7 +42,7 @@ goes_on() {
 }
 
 transfers() {
-	for how in steady grow unmap; do
+	for how in steady grow unmap guard; do
 		target $how
 		receive $how
 		xbzrle send --pid $target --max-rounds 8 --max-downtime 1 \
@@ -126,6 +126,12 @@ ends() {
 	grep -q '^State:.T' /proc/$target/status
 	result $? "a process that was stopped before stays so"
 	kill -CONT $target
+	{
+		xbzrle send -q --pid $target --then kill - 2>send.log
+		echo $? >status
+	} | cat >/dev/null
+	read -r sent <status
+	ends_badly "that nobody agrees over a pipe" 'nobody answers over -'
 	xbzrle send -q --pid $target --then kill file:dead >send.log 2>&1
 	result $? "send --then kill"
 	wait $target
@@ -213,7 +219,7 @@ falls_back() {
 	why=$1
 	shift
 
-	for how in steady grow unmap drop threads; do
+	for how in steady grow unmap drop guard threads; do
 		target $how
 		receive external-$how
 		xbzrle send --pid $target "$@" --max-rounds 12 \

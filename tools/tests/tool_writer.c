@@ -3,7 +3,7 @@
  * A target for the tool's tests in the VM: it writes all over its heap and a
  * mapping, and on the way its memory map changes in the ways that a real
  * program's does. usage: tool_writer
- * steady|grow|unmap|drop|threads|shared
+ * steady|grow|unmap|drop|guard|threads|shared
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -14,6 +14,12 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+
+/* Newer than the C library. */
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL	102
+#define MADV_GUARD_REMOVE	103
+#endif
 
 #define PAGE		4096
 #define HEAP_STEP	(1 << 20)
@@ -51,6 +57,21 @@ static void drop(char *memory, size_t size)
 	madvise(memory + page * PAGE, pages * PAGE, MADV_DONTNEED);
 	for (i = 0; i < pages; i += 2)
 		sum += memory[(page + i) * PAGE];
+}
+
+/*
+ * Guards over what has content, as those of a thread's stack may come and go.
+ * Kernels that have none get a hole there.
+ */
+static void guard(char *memory, unsigned int turn)
+{
+	char *at = memory + turn * 8 * PAGE;
+
+	memset(at, turn, 2 * PAGE);
+	if (madvise(at, PAGE, MADV_GUARD_INSTALL))
+		madvise(at, PAGE, MADV_DONTNEED);
+	if (turn % 3 == 0 && madvise(at, PAGE, MADV_GUARD_REMOVE) == 0)
+		at[turn] = 1;
 }
 
 /* Writes without a pause, a word in each page. */
@@ -113,6 +134,8 @@ int main(int argc, char **argv)
 			drop(heap + PAGE, heap_size - 2 * PAGE);
 			drop(map, MAP_SIZE / 2);
 		}
+		if (!strcmp(how, "guard") && turn < MAP_SIZE / 2 / PAGE / 8)
+			guard(map + MAP_SIZE / 2, turn);
 		if (!strcmp(how, "grow") && turn % 50 == 49 &&
 		    heap_size < HEAP_MAX) {
 			if (sbrk(HEAP_STEP) == (void *)-1)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "command.h"
@@ -35,6 +36,30 @@ void command_print(FILE *to, const char *text)
 
 	for (at = (const unsigned char *)text; *at; at++)
 		fputc(*at < ' ' || *at == 0x7f ? '?' : *at, to);
+}
+
+/**
+ * command_json_text() - make a JSON string of what may come from a peer
+ * @text: text; if it is not UTF-8, what is not ASCII becomes ?
+ *
+ * Return: the string, or NULL without memory.
+ */
+json_t *command_json_text(const char *text)
+{
+	json_t *string = json_string(text);
+	char *plain, *at;
+
+	if (string)
+		return string;
+	plain = strdup(text);
+	if (!plain)
+		return NULL;
+	for (at = plain; *at; at++)
+		if (*at & 0x80)
+			*at = '?';
+	string = json_string(plain);
+	free(plain);
+	return string;
 }
 
 /**

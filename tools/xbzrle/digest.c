@@ -16,6 +16,7 @@
 #define CHUNK		(1U << 20)
 
 /* Bits of a /proc/PID/pagemap entry. */
+#define PAGEMAP_GUARD	(1ULL << 58)
 #define PAGEMAP_PRESENT	(1ULL << 63)
 #define PAGEMAP_SWAPPED	(1ULL << 62)
 
@@ -180,21 +181,27 @@ static int add_absent(XXH3_state_t *state, struct process *process,
 	return ret;
 }
 
+/* A guard (MADV_GUARD_INSTALL) looks swapped, cannot be read, and is a hole. */
+static bool is_there(uint64_t entry)
+{
+	return entry & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED) &&
+	       !(entry & PAGEMAP_GUARD);
+}
+
 /* One run of pages that are alike: all there, or in no page table. */
 static int add_pages(XXH3_state_t *state, struct process *process,
 		     const uint64_t *pagemap, uint64_t addr, size_t pages,
 		     uint8_t *buffer, struct xbzrle_error *err)
 {
-	const uint64_t there = PAGEMAP_PRESENT | PAGEMAP_SWAPPED;
 	size_t at, run;
 	int ret = 0;
 
 	for (at = 0; at < pages && !ret; at += run) {
 		run = 1;
 		while (at + run < pages &&
-		       !(pagemap[at] & there) == !(pagemap[at + run] & there))
+		       is_there(pagemap[at]) == is_there(pagemap[at + run]))
 			run++;
-		if (pagemap[at] & there)
+		if (is_there(pagemap[at]))
 			ret = add_bytes(state, process->mem, addr + at * UNIT,
 					run * UNIT, buffer, err);
 		else

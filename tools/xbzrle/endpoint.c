@@ -23,6 +23,9 @@
 
 /* A peer that answers nothing for so long is gone. */
 #define PEER_TIMEOUT_MS		30000
+/* Seconds of silence until it is asked, and between two questions. */
+#define KEEPALIVE_IDLE		10
+#define KEEPALIVE_INTERVAL	5
 
 typedef int (*open_fn)(struct endpoint *end, const char *where, bool sending,
 		       struct xbzrle_error *err);
@@ -89,9 +92,12 @@ usage:
 static void tune_tcp(int fd)
 {
 	const unsigned int timeout = PEER_TIMEOUT_MS;
-	const int on = 1;
+	const int on = 1, idle = KEEPALIVE_IDLE, interval = KEEPALIVE_INTERVAL;
 
+	/* While nothing is sent, the timeout is of unanswered probes. */
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout,
 		   sizeof(timeout));

@@ -336,6 +336,8 @@ static int write_beside(const struct images *images, const json_t *manifest)
 		    0600);
 	if (fd < 0)
 		return -errno;
+	/* A short write is no error to the library, and sets none. */
+	errno = EIO;
 	if (json_dumpfd(manifest, fd, JSON_INDENT(2)) ||
 	    write(fd, "\n", 1) != 1 || fsync(fd))
 		ret = -errno;

@@ -190,7 +190,8 @@ static void print_json(const struct inspector *inspector)
 	size_t i;
 
 	for (i = 0; i < tally->region_count; i++) {
-		item = json_pack("{s:s, s:I}", "name", tally->regions[i].name,
+		item = json_pack("{s:o, s:I}", "name",
+				 command_json_text(tally->regions[i].name),
 				 "length",
 				 (json_int_t)tally->regions[i].length);
 		json_array_append_new(regions, item);

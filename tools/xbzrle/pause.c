@@ -107,6 +107,7 @@ int pause_open(struct pause *pause, struct target *target, const char *group,
 		.target = target,
 		.group = group,
 		.group_dir = -1,
+		.group_freeze = -1,
 	};
 	if (target && target->pid == getpid())
 		return xbzrle_fail(err, EDEADLK, 0,
@@ -117,6 +118,9 @@ int pause_open(struct pause *pause, struct target *target, const char *group,
 	if (pause->group_dir < 0)
 		return xbzrle_fail(err, errno, 0, "cannot open %s: %s", group,
 				   strerror(errno));
+	/* Not when it is needed: there may be no descriptor to be had then. */
+	pause->group_freeze = open_in(pause->group_dir, "cgroup.freeze",
+				      O_WRONLY);
 	if (read_text(pause->group_dir, "cgroup.freeze", state,
 		      sizeof(state)) <= 0)
 		ret = xbzrle_fail(err, EINVAL, 0,
@@ -126,9 +130,13 @@ int pause_open(struct pause *pause, struct target *target, const char *group,
 		ret = xbzrle_fail(err, EDEADLK, 0,
 				  "%s cannot be frozen: this tool runs in it",
 				  group);
+	else if (pause->group_freeze < 0)
+		ret = xbzrle_fail(err, EACCES, 0,
+				  "%s may not be frozen: its cgroup.freeze cannot be opened to write",
+				  group);
 	else
 		return 0;
-	close(pause->group_dir);
+	pause_close(pause);
 	return ret;
 }
 
@@ -252,15 +260,7 @@ static int stop_others(struct pause *pause, struct xbzrle_error *err)
 
 static int write_freeze(const struct pause *pause, const char *state)
 {
-	int fd = open_in(pause->group_dir, "cgroup.freeze", O_WRONLY);
-	int ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, state, 1) != 1)
-		ret = -errno;
-	close(fd);
-	return ret;
+	return pwrite(pause->group_freeze, state, 1, 0) == 1 ? 0 : -errno;
 }
 
 static bool event_is(const struct pause *pause, const char *event)
@@ -408,6 +408,8 @@ void pause_end(struct pause *pause)
 void pause_close(struct pause *pause)
 {
 	pause_end(pause);
+	if (pause->group_freeze >= 0)
+		close(pause->group_freeze);
 	if (pause->group_dir >= 0)
 		close(pause->group_dir);
 }

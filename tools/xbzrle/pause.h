@@ -16,6 +16,7 @@
  * @group: name of the control group that is frozen, or NULL to stop processes
  *	with SIGSTOP
  * @group_dir: its directory, or -1
+ * @group_freeze: its cgroup.freeze, or -1
  * @frozen: we have frozen it
  * @others: other processes that share the target's memory, while it is paused
  * @other_count: how many
@@ -24,6 +25,7 @@ struct pause {
 	struct target *target;
 	const char *group;
 	int group_dir;
+	int group_freeze;
 	bool frozen;
 	struct target *others;
 	size_t other_count;

@@ -210,22 +210,6 @@ static int verify_rounds(const struct chain *chain, struct verdict *verdict,
 	return ret;
 }
 
-/* The message may have names from files, and those any bytes. */
-static json_t *json_message(const struct xbzrle_error *err)
-{
-	struct xbzrle_error plain = *err;
-	json_t *text = json_string(err->message);
-	char *at;
-
-	if (text)
-		return text;
-	for (at = plain.message; *at; at++) {
-		if (*at & 0x80)
-			*at = '?';
-	}
-	return json_string(plain.message);
-}
-
 static void print_verdict(const struct options *options,
 			  const struct chain *chain, struct verdict *verdict)
 {
@@ -237,7 +221,7 @@ static void print_verdict(const struct options *options,
 				"rounds", verdict->rounds,
 				"good", (json_int_t)verdict->good,
 				"cut", chain->cut, "error", first->code ?
-				json_message(first) : json_null());
+				command_json_text(first->message) : json_null());
 		json_dumpf(all, stdout, JSON_INDENT(2));
 		json_decref(all);
 		putchar('\n');

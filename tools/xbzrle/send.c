@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "array.h"
 #include "bucket.h"
@@ -368,6 +369,20 @@ static int transfer(struct sender *sender, struct xbzrle_error *err)
 	return ret;
 }
 
+/* Will it be known that all has arrived, before the process is killed? */
+static int check_answers(const struct options *options,
+			 const struct endpoint *end, struct xbzrle_error *err)
+{
+	struct stat stat;
+
+	if (options->then != TARGET_KILL || end->in >= 0 || end->child ||
+	    (!fstat(end->out, &stat) && S_ISREG(stat.st_mode)))
+		return 0;
+	return xbzrle_fail(err, EINVAL, 0,
+			   "nobody answers over %s that all has arrived, so --then kill could lose it; use tcp:, unix:, exec: or file:, or --then stop",
+			   options->to);
+}
+
 static int run(const struct options *options, struct xbzrle_error *err)
 {
 	struct sender sender = {
@@ -407,7 +422,9 @@ static int run(const struct options *options, struct xbzrle_error *err)
 	ret = endpoint_open_send(&end, options->to, err);
 	if (ret)
 		goto close_replica;
-	ret = frame_link_init(&sender.link, end.in, end.out, err);
+	ret = check_answers(options, &end, err);
+	if (!ret)
+		ret = frame_link_init(&sender.link, end.in, end.out, err);
 	if (ret)
 		goto close_end;
 	sender.link.patience = options->patience;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /*
- * SIGINT, SIGQUIT, SIGTERM and SIGHUP end the tool through its error paths,
- * which put a stopped target back to work, and so does a peer that does not
- * move for too long. The flag is the only state that a handler can reach.
+ * Signals that would end the tool do so through its error paths, which put a
+ * stopped target back to work, and so does a peer that does not move for too
+ * long. The flag is the only state that a handler can reach.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -12,6 +12,14 @@
 #include <unistd.h>
 
 #include "signals.h"
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
+/* All whose default ends a process, but those of mistakes in it. */
+static const int ending_signals[] = {
+	SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGPROF,
+	SIGIO, SIGPWR, SIGXCPU, SIGSTKFLT,
+};
 
 static volatile sig_atomic_t caught;
 static unsigned int patience;
@@ -28,19 +36,25 @@ static void on_signal(int number)
 /**
  * signals_catch() - from now on signals are seen by signals_check()
  *
- * Blocking calls return EINTR. A peer that is gone is an EPIPE.
+ * Blocking calls return EINTR. A peer that is gone is an EPIPE, a file that may
+ * not be as large an EFBIG. What was ignored before, by nohup say, stays so.
  */
 void signals_catch(void)
 {
 	const struct sigaction ending = { .sa_handler = on_signal };
 	const struct sigaction ignored = { .sa_handler = SIG_IGN };
+	struct sigaction before;
+	size_t i;
 
-	sigaction(SIGINT, &ending, NULL);
-	sigaction(SIGQUIT, &ending, NULL);
-	sigaction(SIGTERM, &ending, NULL);
-	sigaction(SIGHUP, &ending, NULL);
+	for (i = 0; i < ARRAY_SIZE(ending_signals); i++) {
+		if (!sigaction(ending_signals[i], NULL, &before) &&
+		    before.sa_handler == SIG_IGN)
+			continue;
+		sigaction(ending_signals[i], &ending, NULL);
+	}
 	sigaction(SIGALRM, &ending, NULL);
 	sigaction(SIGPIPE, &ignored, NULL);
+	sigaction(SIGXFSZ, &ignored, NULL);
 }
 
 static time_t now(void)

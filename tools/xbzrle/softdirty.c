@@ -32,6 +32,7 @@
 /* Bits of a /proc/PID/pagemap entry. */
 #define PAGEMAP_SOFT_DIRTY	(1ULL << 55)
 #define PAGEMAP_EXCLUSIVE	(1ULL << 56)
+#define PAGEMAP_GUARD		(1ULL << 58)
 #define PAGEMAP_FILE		(1ULL << 61)
 #define PAGEMAP_SWAPPED		(1ULL << 62)
 #define PAGEMAP_PRESENT		(1ULL << 63)
@@ -178,12 +179,14 @@ int softdirty_begin(struct softdirty *range, uint64_t start, uint64_t end,
 
 /*
  * Is it to be marked? A hole is each time, if there ever was a page: one that
- * comes and goes between two scans leaves no trace, and may have been sent.
+ * comes and goes between two scans leaves no trace, and may have been sent. So
+ * is a guard (MADV_GUARD_INSTALL), which looks swapped.
  */
 static bool is_written(const struct softdirty *range, uint64_t unit,
 		       uint64_t entry)
 {
-	if (!(entry & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)))
+	if (!(entry & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED)) ||
+	    entry & PAGEMAP_GUARD)
 		return test_bit(range->seen, unit);
 	if (entry & PAGEMAP_SOFT_DIRTY || !test_bit(range->seen, unit))
 		return true;

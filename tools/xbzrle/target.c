@@ -55,28 +55,70 @@ static int thread_state(const char *task, const char *thread)
 	return paren && paren[1] == ' ' ? paren[2] : 0;
 }
 
-/* True if no thread can run on; false also if the process is gone. */
-static bool all_stopped(pid_t pid)
+/* Calls @look for each thread until it says false, which is then the answer. */
+static bool all_threads(pid_t pid, bool (*look)(const char *task,
+						const char *thread))
 {
 	const struct dirent *entry;
-	bool stopped = true;
 	char task[32];
+	bool all = true;
 	DIR *threads;
-	int state;
 
 	snprintf(task, sizeof(task), "/proc/%d/task", pid);
 	threads = opendir(task);
 	if (!threads)
 		return false;
-	while (stopped && (entry = readdir(threads))) {
-		if (entry->d_name[0] == '.')
-			continue;
-		state = thread_state(task, entry->d_name);
-		/* A thread that has ended since writes no more. */
-		stopped = !state || strchr("TtZX", state);
-	}
+	while (all && (entry = readdir(threads)))
+		all = entry->d_name[0] == '.' || look(task, entry->d_name);
 	closedir(threads);
-	return stopped;
+	return all;
+}
+
+/*
+ * Not one that a tracer holds, who may let it go on at any moment. One that has
+ * ended since writes no more.
+ */
+static bool thread_is_stopped(const char *task, const char *thread)
+{
+	int state = thread_state(task, thread);
+
+	return !state || strchr("TZX", state);
+}
+
+static bool thread_is_free(const char *task, const char *thread)
+{
+	char path[64], line[128];
+	int tracer = 0;
+	FILE *status;
+
+	snprintf(path, sizeof(path), "%s/%.16s/status", task, thread);
+	status = fopen(path, "re");
+	if (!status)
+		return true;
+	while (fgets(line, sizeof(line), status) &&
+	       sscanf(line, "TracerPid: %d", &tracer) != 1)
+		continue;
+	fclose(status);
+	return !tracer;
+}
+
+/* True if no thread can run on; false also if the process is gone. */
+static bool all_stopped(pid_t pid)
+{
+	return all_threads(pid, thread_is_stopped);
+}
+
+/**
+ * target_has_ended() - is the process gone, or only its parent's to bury?
+ * @target: target
+ *
+ * Return: true if so.
+ */
+bool target_has_ended(const struct target *target)
+{
+	struct pollfd end = { .fd = target->pidfd, .events = POLLIN };
+
+	return poll(&end, 1, 0) > 0;
 }
 
 /**
@@ -84,7 +126,8 @@ static bool all_stopped(pid_t pid)
  * @target: target
  * @err: set on failure; the target then goes on
  *
- * A process that was stopped before stays so whatever happens.
+ * A process that was stopped before stays so whatever happens. One that is traced
+ * is refused.
  *
  * Return: 0 or a negative errno.
  */
@@ -96,6 +139,11 @@ int target_stop(struct target *target, struct xbzrle_error *err)
 
 	if (all_stopped(target->pid))
 		return 0;
+	if (!target_has_ended(target) &&
+	    !all_threads(target->pid, thread_is_free))
+		return xbzrle_fail(err, EBUSY, 0,
+				   "process %d is traced, by a debugger or strace, which may let it go on at any moment; have it let go first",
+				   target->pid);
 	if (pidfd_send_signal(target->pidfd, SIGSTOP, NULL, 0))
 		return xbzrle_fail(err, errno, 0, "cannot stop process %d: %s",
 				   target->pid, strerror(errno));
@@ -128,19 +176,6 @@ int target_stop(struct target *target, struct xbzrle_error *err)
 bool target_is_stopped(const struct target *target)
 {
 	return all_stopped(target->pid);
-}
-
-/**
- * target_has_ended() - is the process gone, or only its parent's to bury?
- * @target: target
- *
- * Return: true if so.
- */
-bool target_has_ended(const struct target *target)
-{
-	struct pollfd end = { .fd = target->pidfd, .events = POLLIN };
-
-	return poll(&end, 1, 0) > 0;
 }
 
 /**
