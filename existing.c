@@ -5,6 +5,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/pgtable.h>
 #include <linux/rcupdate.h>
+#include <linux/sched/coredump.h>
 #include <linux/wait.h>
 
 #include "compat/compat.h"
@@ -39,13 +40,6 @@ void xbzrle_ending_destroy(struct xbzrle_ending *ending)
 		atomic_dec(&ending->watch->gone);
 }
 
-/* Memory that is torn down is unmapped, too, which is not the reason. */
-static int ending_reason(const struct xbzrle_ending *ending)
-{
-	lockdep_assert_held(&ending->lock);
-	return ending->gone ? -ESRCH : ending->ended;
-}
-
 /**
  * xbzrle_ending_set() - the region has ended; the first reason stays
  * @ending: of the region
@@ -53,7 +47,7 @@ static int ending_reason(const struct xbzrle_ending *ending)
  * @addr: the address that showed it
  *
  * Context: any; takes @ending->lock.
- * Return: the first reason, or -ESRCH if the target is gone.
+ * Return: the first reason.
  */
 int xbzrle_ending_set(struct xbzrle_ending *ending, int ret, unsigned long addr)
 {
@@ -62,7 +56,7 @@ int xbzrle_ending_set(struct xbzrle_ending *ending, int ret, unsigned long addr)
 		ending->ended = ret;
 		ending->addr = addr;
 	}
-	ret = ending_reason(ending);
+	ret = ending->ended;
 	spin_unlock(&ending->lock);
 	return ret;
 }
@@ -80,7 +74,7 @@ int xbzrle_ending_check(struct xbzrle_ending *ending, u64 *addr)
 	int ret;
 
 	spin_lock(&ending->lock);
-	ret = ending_reason(ending);
+	ret = ending->ended;
 	*addr = ending->addr;
 	spin_unlock(&ending->lock);
 	return ret;
@@ -89,26 +83,30 @@ int xbzrle_ending_check(struct xbzrle_ending *ending, u64 *addr)
 /**
  * xbzrle_ending_note() - does a notifier event end the region?
  * @ending: of the region
- * @event: what is about to happen
+ * @range: what is about to happen
  * @addr: the region's first address that it happens to
+ *
+ * The first reason stays. Memory that is torn down is unmapped as well, after
+ * that event, or long before by the OOM reaper and process_mrelease().
  *
  * Context: any, also the mmu notifier's; the caller holds @ending->lock.
  * Return: whether the target is gone, which xbzrle_ending_wake() is to tell
  * when the lock is free.
  */
 bool xbzrle_ending_note(struct xbzrle_ending *ending,
-			enum mmu_notifier_event event, unsigned long addr)
+			const struct mmu_notifier_range *range,
+			unsigned long addr)
 {
-	bool gone = event == MMU_NOTIFY_RELEASE;
+	bool gone = range->event == MMU_NOTIFY_RELEASE;
 
 	lockdep_assert_held(&ending->lock);
-	if (event == MMU_NOTIFY_UNMAP && !ending->ended) {
-		ending->ended = -EFAULT;
+	if ((gone || range->event == MMU_NOTIFY_UNMAP) && !ending->ended) {
+		ending->ended = gone || mm_flags_test(MMF_UNSTABLE, range->mm) ?
+				-ESRCH : -EFAULT;
 		ending->addr = addr;
 	}
 	if (gone && !ending->gone) {
 		ending->gone = true;
-		ending->addr = addr;
 		atomic_inc(&ending->watch->gone);
 	}
 	return gone;
@@ -138,7 +136,7 @@ static bool span_invalidate(struct mmu_interval_notifier *notifier,
 	bool gone;
 
 	spin_lock(&span->ending.lock);
-	gone = xbzrle_ending_note(&span->ending, range->event,
+	gone = xbzrle_ending_note(&span->ending, range,
 				  max(range->start, span->start));
 	spin_unlock(&span->ending.lock);
 	if (gone)
@@ -304,8 +302,8 @@ bool xbzrle_existing_populated(struct mm_struct *mm, unsigned long addr)
 }
 
 /**
- * xbzrle_existing_hole() - is there no page but, at most, the zero page or a
- * guard?
+ * xbzrle_existing_hole() - is there no page but, at most, the zero page, a
+ * guard, or the mark of a hole that a userfaultfd protects?
  * @mm: whose
  * @addr: an address of anonymous memory
  *
@@ -336,7 +334,8 @@ bool xbzrle_existing_hole(struct mm_struct *mm, unsigned long addr)
 	if (!existing_peek(pmd, addr, &entry))
 		return true;
 	if (!pte_present(entry))
-		return softleaf_is_guard_marker(softleaf_from_pte(entry));
+		return softleaf_is_guard_marker(softleaf_from_pte(entry)) ||
+		       softleaf_is_uffd_wp_marker(softleaf_from_pte(entry));
 	return is_zero_pfn(pte_pfn(entry));
 }
 

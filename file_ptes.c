@@ -64,7 +64,10 @@ static void file_scan_vma(struct vm_area_struct *vma, pgoff_t index,
 
 	for (; addr < end; addr = next) {
 		pmd = xbzrle_existing_pmd(vma->vm_mm, addr, end, &next);
-		/* A huge page is none of those that the caller has locked. */
+		/*
+		 * A huge page is none of those that the caller has locked, and
+		 * none can come while it has.
+		 */
 		if (!pmd || xbzrle_existing_pmd_huge(READ_ONCE(*pmd)))
 			continue;
 		/* If the page table has gone by now, there is no telling. */
@@ -84,7 +87,8 @@ static void file_scan_vma(struct vm_area_struct *vma, pgoff_t index,
  *	written, or knows to be dirty; others are left alone
  *
  * Context: may sleep; holds i_mmap_rwsem, which keeps page tables of the file's
- * mappings where they are. Tells of pages that the caller has locked, which
+ * mappings where they are, but for those of khugepaged since 6.6. Tells of pages
+ * that the caller has locked, one at least of each that a PMD may map, and which
  * nobody maps anew meanwhile; but a PTE that is there may become writable.
  */
 void xbzrle_file_writable(struct address_space *mapping, pgoff_t index,

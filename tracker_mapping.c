@@ -208,12 +208,13 @@ static bool mapping_is_whole(struct xbzrle_mapping *mapping,
 	       mapping->first + first + nr;
 }
 
-/* Lock what is held and still in the file. */
-static void mapping_lock_run(struct xbzrle_mapping *mapping,
+/* Lock what is held and still in the file. False if that is nothing. */
+static bool mapping_lock_run(struct xbzrle_mapping *mapping,
 			     unsigned long first, unsigned long nr)
 {
 	unsigned long i, same;
 	struct folio *folio;
+	bool locked = false;
 
 	for (i = 0; i < nr; i += same) {
 		same = mapping_count_same(mapping, i, nr);
@@ -221,8 +222,10 @@ static void mapping_lock_run(struct xbzrle_mapping *mapping,
 		if (!folio)
 			continue;
 		folio_lock(folio);
-		if (mapping_is_whole(mapping, folio, first + i, same))
+		if (mapping_is_whole(mapping, folio, first + i, same)) {
+			locked = true;
 			continue;
+		}
 		/*
 		 * Punched out or truncated, and another may be in its place,
 		 * or is not held by all units yet: it is new the next time.
@@ -231,6 +234,7 @@ static void mapping_lock_run(struct xbzrle_mapping *mapping,
 		mapping_let_go(mapping, folio, first + i, same);
 		xbzrle_region_found(&mapping->region, first + i, same);
 	}
+	return locked;
 }
 
 static void mapping_unlock_run(struct xbzrle_mapping *mapping, unsigned long nr)
@@ -302,8 +306,9 @@ static void mapping_protect(struct xbzrle_mapping *mapping, unsigned long first,
 		if (!folio)
 			continue;
 		if (find_next_bit(writable, i + same, i) < i + same) {
-			if (folio_mkclean(folio))
-				xbzrle_region_found(region, first + i, same);
+			/* Also if the PTE has gone since. */
+			folio_mkclean(folio);
+			xbzrle_region_found(region, first + i, same);
 		} else if (!folio_mapped(folio) &&
 			   xbzrle_dirty_test(&region->pending, first + i)) {
 			/*
@@ -350,7 +355,12 @@ static void mapping_harvest_run(struct xbzrle_mapping *mapping,
 	mapping_load_run(mapping, first, nr);
 	mapping_hold_run(mapping, first, nr);
 	xbzrle_race_window();
-	mapping_lock_run(mapping, first, nr);
+	/*
+	 * While one page of a run is locked, no PMD can map a huge page in their
+	 * place, which xbzrle_file_writable() relies on.
+	 */
+	if (!mapping_lock_run(mapping, first, nr))
+		return;
 
 	mapping_collect(mapping, first, nr, true);
 	xbzrle_race_window();
@@ -375,17 +385,16 @@ static void mapping_harvest_run(struct xbzrle_mapping *mapping,
 static unsigned long mapping_next(struct xbzrle_mapping *mapping,
 				  unsigned long unit)
 {
-	unsigned long end = mapping->region.nr_units, next, index;
+	unsigned long next = mapping->region.nr_units, index = unit;
 
-	next = find_next_bit(mapping->region.sent, end, unit);
-	index = unit;
-	if (next > unit && xa_find(&mapping->held, &index, next - 1, XA_PRESENT))
+	if (xa_find(&mapping->held, &index, next - 1, XA_PRESENT))
 		next = max(index, unit);
 	index = mapping->first + unit;
 	if (next > unit && xa_find(&mapping_of(mapping)->i_pages, &index,
 				   mapping->first + next - 1, XA_PRESENT))
 		next = max(index - mapping->first, unit);
-	return next;
+	/* Last, as this goes through all that is in between. */
+	return find_next_bit(mapping->region.sent, next, unit);
 }
 
 static int mapping_harvest(struct xbzrle_region *region)

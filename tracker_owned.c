@@ -52,8 +52,8 @@
  * struct xbzrle_owned - an owned region
  * @region: the part all trackers share
  * @shmem: the memory; its address_space is the region's own
- * @taken: units of the stretch being harvested; session's lock
- * @folio: their folios, locked, or NULL; likewise
+ * @taken: units of the stretch being harvested that have a page; session's lock
+ * @folio: their folios, locked; likewise
  * @cleaned: units of it of which a PTE was dirty; likewise
  */
 struct xbzrle_owned {
@@ -370,7 +370,7 @@ static void owned_protect(struct xbzrle_owned *owned, unsigned long first,
 /*
  * Both bits in one step, but a flush for each page. Of a large folio more than
  * the units taken may lose them: what was written of it is still in the dirty
- * set. What has no folio is not mapped, or was faulted in since it left the set.
+ * set.
  */
 static void owned_protect(struct xbzrle_owned *owned, unsigned long first,
 			  unsigned long nr)
@@ -380,7 +380,7 @@ static void owned_protect(struct xbzrle_owned *owned, unsigned long first,
 
 	for_each_set_bit(i, owned->taken, nr) {
 		folio = owned->folio[i];
-		if (!folio || folio == last)
+		if (folio == last)
 			continue;
 		/* The PTEs' dirty bits were what kept it from being dropped. */
 		if (folio_mkclean(folio))
@@ -406,14 +406,17 @@ static struct folio *owned_take_run(struct xbzrle_owned *owned,
 	xbzrle_race_window();
 	xbzrle_dirty_remove(&region->dirty, unit, nr);
 	xbzrle_race_window();
-	bitmap_set(owned->taken, unit - first, nr);
 	for (; nr--; unit++) {
 		if (!last || unit - last->index >= folio_nr_pages(last))
 			last = filemap_lock_folio(owned->shmem->f_mapping,
 						  unit);
-		if (IS_ERR(last))
+		/* What has none is not mapped, or was faulted in by now. */
+		if (IS_ERR(last)) {
 			last = NULL;
+			continue;
+		}
 		owned->folio[unit - first] = last;
+		__set_bit(unit - first, owned->taken);
 	}
 	return last;
 }
@@ -432,8 +435,6 @@ static void owned_put_stretch(struct xbzrle_owned *owned, unsigned long first,
 
 	for_each_set_bit(i, owned->taken, nr) {
 		folio = owned->folio[i];
-		if (!folio)
-			continue;
 		if (folio != last) {
 			if (last) {
 				folio_unlock(last);

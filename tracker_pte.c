@@ -214,7 +214,7 @@ static bool pte_invalidate(struct mmu_interval_notifier *notifier,
 
 	spin_lock(&pte->ending.lock);
 	mmu_interval_set_seq(notifier, seq);
-	gone = xbzrle_ending_note(&pte->ending, range->event, start);
+	gone = xbzrle_ending_note(&pte->ending, range, start);
 	spin_unlock(&pte->ending.lock);
 
 	xbzrle_race_window_atomic();

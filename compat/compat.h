@@ -309,6 +309,7 @@ static inline void xbzrle_put_pte_back(struct mm_struct *mm,
 #else
 /* "mm: introduce leaf entry type and use to simplify leaf entry logic" */
 #include <linux/swapops.h>
+#include <linux/userfaultfd_k.h>
 
 static inline swp_entry_t softleaf_from_pte(pte_t entry)
 {
@@ -323,6 +324,19 @@ static inline bool softleaf_is_guard_marker(swp_entry_t entry)
 #else
 	return is_guard_swp_entry(entry);
 #endif
+}
+
+static inline bool softleaf_is_uffd_wp_marker(swp_entry_t entry)
+{
+	return pte_marker_entry_uffd_wp(entry);
+}
+#endif
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)
+/* "mm: add bitmap mm->flags field" */
+static inline bool mm_flags_test(int flag, const struct mm_struct *mm)
+{
+	return test_bit(flag, &mm->flags);
 }
 #endif
 

@@ -68,7 +68,8 @@ int xbzrle_ending_set(struct xbzrle_ending *ending, int ret,
 		      unsigned long addr);
 int xbzrle_ending_check(struct xbzrle_ending *ending, u64 *addr);
 bool xbzrle_ending_note(struct xbzrle_ending *ending,
-			enum mmu_notifier_event event, unsigned long addr);
+			const struct mmu_notifier_range *range,
+			unsigned long addr);
 void xbzrle_ending_wake(struct xbzrle_ending *ending);
 
 int xbzrle_span_watch(struct xbzrle_span *span,

@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -11,6 +12,8 @@
 #include "device.h"
 
 #define EXEC		0xff
+/* And the page's number. */
+#define UNMAP		0x80
 #define IDLE		"--idle"
 
 static void child_loop(unsigned char *mem, int in, int out)
@@ -20,7 +23,10 @@ static void child_loop(unsigned char *mem, int in, int out)
 	while (read(in, &order, 1) == 1) {
 		if (order == EXEC)
 			execl("/proc/self/exe", "exec", IDLE, NULL);
-		mem[order * UNIT + 1]++;
+		if (order & UNMAP)
+			munmap(mem + (order & ~UNMAP) * UNIT, UNIT);
+		else
+			mem[order * UNIT + 1]++;
 		if (write(out, &order, 1) != 1)
 			break;
 	}
@@ -57,13 +63,25 @@ bool child_start(struct child *c, unsigned char *mem)
 /**
  * child_writes() - have it write, and wait until it has
  * @c: child
- * @page: whose second byte is counted up, below 255
+ * @page: whose second byte is counted up, below 128
  *
  * Return: whether it did.
  */
 bool child_writes(struct child *c, unsigned char page)
 {
 	return write(c->to, &page, 1) == 1 && read(c->from, &page, 1) == 1;
+}
+
+/**
+ * child_unmaps() - have it unmap a page, and wait until it has
+ * @c: child
+ * @page: which, below 127
+ *
+ * Return: whether it did.
+ */
+bool child_unmaps(struct child *c, unsigned char page)
+{
+	return child_writes(c, page | UNMAP);
 }
 
 /**

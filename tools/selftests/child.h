@@ -24,6 +24,7 @@ struct child {
 
 bool child_start(struct child *c, unsigned char *mem);
 bool child_writes(struct child *c, unsigned char page);
+bool child_unmaps(struct child *c, unsigned char page);
 bool child_execs(struct child *c);
 void child_kill(struct child *c);
 int64_t child_diff(struct child *c, struct model *m, const char *name,

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -1070,6 +1071,50 @@ TEST_F(external, memory_of_another_process)
 	EXPECT_EQ(-1, child_diff(&c, self->model, "child", self->mem, LENGTH));
 	child_kill(&c);
 	expect_ended(_metadata, self, -ESRCH, self->mem);
+}
+
+/* What is told of a region stays what it is. */
+TEST_F(external, unmapped_before_its_process_exits)
+{
+	struct child c;
+
+	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
+	ASSERT_TRUE(child_start(&c, self->mem));
+	ASSERT_EQ(0, add_region(self->fd, "child", self->mem, LENGTH, c.pid,
+				&self->id));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	ASSERT_TRUE(child_unmaps(&c, 3));
+	EXPECT_EQ(-EFAULT, dev_sync(self->fd, 0, NULL));
+	child_kill(&c);
+	expect_ended(_metadata, self, -EFAULT, self->mem + 3 * UNIT);
+}
+
+/*
+ * As the OOM reaper does, which is in a hurry: the process is dead, and its
+ * memory goes before its address space does.
+ */
+TEST_F(external, reaped_before_its_process_exits)
+{
+	struct child c;
+	int pidfd;
+
+	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
+	ASSERT_TRUE(child_start(&c, self->mem));
+	ASSERT_EQ(0, add_region(self->fd, "child", self->mem, LENGTH, c.pid,
+				&self->id));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	pidfd = syscall(SYS_pidfd_open, c.pid, 0);
+	ASSERT_LE(0, pidfd);
+	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, c.pid, NULL, PTRACE_O_TRACEEXIT));
+	ASSERT_EQ(0, kill(c.pid, SIGKILL));
+	/* It stops where it has begun to exit. */
+	ASSERT_EQ(c.pid, waitpid(c.pid, NULL, 0));
+	ASSERT_EQ(0, syscall(SYS_process_mrelease, pidfd, 0));
+	EXPECT_EQ(-ESRCH, dev_sync(self->fd, 0, NULL));
+	ASSERT_EQ(0, ptrace(PTRACE_DETACH, c.pid, NULL, NULL));
+	waitpid(c.pid, NULL, 0);
+	expect_ended(_metadata, self, -ESRCH, self->mem);
+	close(pidfd);
 }
 
 TEST_F(external, rights)

@@ -740,6 +740,29 @@ TEST_F(mapping, content_outlives_reclaim)
 	close(file);
 }
 
+TEST_F(mapping, sealed_when_it_is_dropped)
+{
+	int file = memfd_create("sealed", MFD_ALLOW_SEALING);
+	struct xbzrle_register out;
+	unsigned char *mem;
+
+	ASSERT_LE(0, file);
+	ASSERT_EQ(0, ftruncate(file, LENGTH));
+	fill(file, LENGTH, 1);
+	mem = map_file(file, LENGTH);
+	ASSERT_NE(NULL, mem);
+	ASSERT_EQ(0, dev_register(self->fd, "sealed", mem, LENGTH, 0,
+				  XBZRLE_TRACKER_AUTO, &out));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	munmap(mem, LENGTH);
+	EXPECT_EQ(-1, fcntl(file, F_ADD_SEALS, F_SEAL_WRITE));
+	EXPECT_EQ(EBUSY, errno);
+	ASSERT_EQ(0, dev_unregister(self->fd, out.region_id));
+	EXPECT_EQ(0, fcntl(file, F_ADD_SEALS, F_SEAL_WRITE));
+	EXPECT_EQ(0, spoilt(file, LENGTH, 1));
+	close(file);
+}
+
 TEST_F(mapping, swap_loses_nothing)
 {
 	const size_t length = 4UL << 20;

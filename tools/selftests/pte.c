@@ -766,6 +766,49 @@ TEST_F(pte, userfaultfd_copy)
 }
 
 #if MM_HAVE_UFFD_WP
+#ifndef UFFD_FEATURE_WP_UNPOPULATED
+#define UFFD_FEATURE_WP_UNPOPULATED	(1 << 13)
+#endif
+
+/* Where a hole is protected, some kernels put a mark (since 6.4). */
+TEST_F(pte, userfaultfd_protects_holes)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP |
+			    UFFD_FEATURE_WP_UNPOPULATED,
+	};
+	struct uffdio_register reg = {
+		.range = { (uintptr_t)self->mem, LENGTH },
+		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP,
+	};
+	struct uffdio_writeprotect wp = {
+		.range = { (uintptr_t)self->mem, LENGTH },
+		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
+	int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+
+	if (ioctl(uffd, UFFDIO_API, &api)) {
+		/* That it does not know the feature is an end for the fd. */
+		close(uffd);
+		uffd = syscall(SYS_userfaultfd,
+			       O_CLOEXEC | UFFD_USER_MODE_ONLY);
+		api.api = UFFD_API;
+		api.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP;
+		ASSERT_EQ(0, ioctl(uffd, UFFDIO_API, &api));
+	}
+	ASSERT_EQ(0, madvise(self->mem, 8 * UNIT, MADV_DONTNEED));
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &reg));
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_WRITEPROTECT, &wp));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_UNREGISTER, &reg.range));
+	close(uffd);
+	self->mem[2 * UNIT + 1]++;
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_SAME();
+}
+
 #define STEP	(512UL << 20)
 
 struct protector {

@@ -214,8 +214,8 @@ struct xbzrle_set_cache {
  * @error_addr: out: with EFAULT and EOPNOTSUPP the first address that could
  *	not be tracked any more; written although the call fails
  * @error_region: out: with EFAULT, EOPNOTSUPP and ESRCH the id of the region
- *	that ended, to be given to UNREGISTER, else 0; written although the call
- *	fails
+ *	that ended, to be given to UNREGISTER; written although the call fails.
+ *	0 with ENOSPC, and of no meaning with other errors
  * @reserved: in: must be 0
  */
 struct xbzrle_sync {
