@@ -49,10 +49,10 @@ sqlite() {
 cc() {
 	local i compiler=(gcc -std=gnu11 -O2)
 
-	"${compiler[@]}" -Wall -Werror -fsyntax-only "$here/traces/cc.c"
+	"${compiler[@]}" -Wall -Werror -fsyntax-only -x c "$here/traces/cc.inc"
 	for ((i = 0; i < 600; i++)); do
 		echo "#define N $i"
-		echo "#include \"$here/traces/cc.c\""
+		echo "#include \"$here/traces/cc.inc\""
 		echo "#undef N"
 	done | "${compiler[@]}" -E -o "$work/cc.i" -x c -
 	"${compiler[@]}" -fsyntax-only "$work/cc.i"

@@ -61,7 +61,7 @@ transfers() {
 
 # ends_badly NAME PATTERN: the sender failed, says so, and did no harm
 ends_badly() {
-	[ $sent -eq 1 ] && grep -q "$2" send.log
+	[ "$sent" -eq 1 ] && grep -q "$2" send.log
 	result $? "$1 is told"
 	goes_on
 	result $? "the process goes on after: $1"
