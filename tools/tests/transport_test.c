@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -370,6 +371,46 @@ static void tells_the_peers_reason(void **state)
 	frame_link_release(&receiver);
 }
 
+/* An event loop's socket: neither end may block in a call. */
+static void takes_fds_that_do_not_block(void **state)
+{
+	enum { FRAMES = 8 };
+	struct frame_link link;
+	struct xbzrle_error err;
+	struct frame frame;
+	int fds[2], status, i;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0,
+				    fds), 0);
+	pid = fork();
+	if (!pid) {
+		status = frame_link_init(&link, fds[1], fds[1], &err);
+		/* The other end has nothing to read at first. */
+		usleep(100000);
+		for (i = 0; !status && i < FRAMES; i++) {
+			memset(frame_room(&link), i, FRAME_PAYLOAD_MAX);
+			status = frame_send(&link, FRAME_DATA,
+					    FRAME_PAYLOAD_MAX, &err);
+		}
+		_exit(!!status);
+	}
+	close(fds[1]);
+	assert_int_equal(frame_link_init(&link, fds[0], fds[0], &err), 0);
+	for (i = 0; i < FRAMES; i++) {
+		assert_int_equal(frame_receive(&link, &frame, &err), 1);
+		assert_int_equal(frame.length, FRAME_PAYLOAD_MAX);
+		assert_int_equal(frame.payload[FRAME_PAYLOAD_MAX - 1], i);
+		/* Which holds up the one who sends. */
+		usleep(10000);
+	}
+	assert_int_equal(frame_receive(&link, &frame, &err), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	end_link(&link);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -386,6 +427,7 @@ int main(void)
 		cmocka_unit_test(refuses_reserved_bytes),
 		cmocka_unit_test(refuses_payloads),
 		cmocka_unit_test(tells_the_peers_reason),
+		cmocka_unit_test(takes_fds_that_do_not_block),
 	};
 
 	signals_catch();

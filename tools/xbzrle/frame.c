@@ -108,6 +108,17 @@ static int write_failed(struct frame_link *link, int code,
 			   strerror(code));
 }
 
+/* After an error: to be tried again? Whoever gave us the fd may not let it block. */
+static bool comes_to_it(int fd, short events)
+{
+	struct pollfd ready = { .fd = fd, .events = events };
+
+	if (errno != EAGAIN)
+		return errno == EINTR;
+	poll(&ready, 1, -1);
+	return true;
+}
+
 /**
  * frame_send() - send what was put into frame_room()
  * @link: link
@@ -140,7 +151,7 @@ int frame_send(struct frame_link *link, enum frame_type type, uint32_t length,
 		signals_wait_for_peer(link->patience);
 		written = write(link->out, link->out_buffer + done,
 				size - done);
-		if (written < 0 && errno != EINTR)
+		if (written < 0 && !comes_to_it(link->out, POLLOUT))
 			return write_failed(link, errno, err);
 		if (written > 0) {
 			signals_peer_moved();
@@ -174,7 +185,7 @@ static int read_all(struct frame_link *link, uint8_t *to, size_t size,
 		if (!got)
 			return xbzrle_fail(err, EPIPE, 0,
 					   "the stream is cut short inside a frame");
-		if (got < 0 && errno != EINTR)
+		if (got < 0 && !comes_to_it(link->in, POLLIN))
 			return xbzrle_fail(err, errno, 0,
 					   "the peer is gone: %s",
 					   strerror(errno));

@@ -14,6 +14,7 @@
 
 #include "command.h"
 #include "frame.h"
+#include "signals.h"
 #include "tally.h"
 
 struct options {
@@ -76,6 +77,10 @@ static int read_raw(struct inspector *inspector, struct frame_link *link,
 	ret = take_bytes(inspector, link->ahead, link->ahead_length, err);
 	while (!ret) {
 		got = read(link->in, buffer, FRAME_PAYLOAD_MAX);
+		if (got < 0 && errno == EINTR) {
+			ret = signals_check(err);
+			continue;
+		}
 		if (got < 0)
 			return xbzrle_fail(err, errno, 0, "cannot read: %s",
 					   strerror(errno));

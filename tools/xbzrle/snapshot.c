@@ -264,7 +264,11 @@ static bool process_ends(const struct snapshot *snapshot, int ret)
 	struct pollfd end = { .events = POLLIN };
 
 	if (!snapshot->options->pid || !snapshot->rounds ||
-	    !ret || ret == -EINTR || ret == -ENOSPC)
+	    !ret || ret == -EINTR)
+		return false;
+	/* Of the folder. */
+	if (ret == -ENOSPC || ret == -EDQUOT || ret == -EFBIG ||
+	    ret == -EROFS)
 		return false;
 	end.fd = snapshot->target.pidfd;
 	return poll(&end, 1, END_MS) > 0;
