@@ -261,6 +261,7 @@ struct fuzz_units {
  * @file: if the tracker is the mapping one: of which file
  * @index: and from which page of it on
  * @error: 0, or with which errno it ended
+ * @gone: its process is gone, whatever ended it
  * @error_addr: the address that was the reason
  * @announced: the receiver was told of it
  * @units: if the tracker is the external one
@@ -275,6 +276,7 @@ struct fuzz_region {
 	unsigned int file;
 	unsigned int index;
 	int error;
+	bool gone;
 	uint64_t error_addr;
 	bool announced;
 	struct fuzz_units units;

@@ -660,8 +660,11 @@ static struct fuzz_expect predict_read(const struct fuzz_session *session,
 
 static enum fuzz_rule predict_poll(const struct fuzz_session *session)
 {
-	if (fuzz_find_ended(session, -ESRCH, 0))
-		return RULE_POLL_GONE;
+	unsigned int i;
+
+	for (i = 0; i < session->nr_regions; i++)
+		if (session->regions[i].gone)
+			return RULE_POLL_GONE;
 	return session->active ? RULE_POLL_IN : RULE_POLL_IDLE;
 }
 
@@ -990,7 +993,10 @@ void fuzz_process_gone(struct fuzz_state *state, struct fuzz_space *space)
 			r = &session->regions[j];
 			if (r->space != space)
 				continue;
-			r->error = -ESRCH;
+			/* If it had ended before, that stays the reason. */
+			if (!r->error)
+				r->error = -ESRCH;
+			r->gone = true;
 			r->space = NULL;
 		}
 	}
