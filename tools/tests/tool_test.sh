@@ -321,7 +321,7 @@ signals() {
 	wait $pid
 	status=$?
 	expect 1 'ended by User defined signal 1' \
-		"a signal ends it by its error paths, unless it was ignored"
+		"a signal ends it by its error paths, and no hangup that was ignored"
 
 	(
 		ulimit -f 8

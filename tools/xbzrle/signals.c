@@ -37,7 +37,8 @@ static void on_signal(int number)
  * signals_catch() - from now on signals are seen by signals_check()
  *
  * Blocking calls return EINTR. A peer that is gone is an EPIPE, a file that may
- * not be as large an EFBIG. What was ignored before, by nohup say, stays so.
+ * not be as large an EFBIG. A hangup that nohup has ignored stays so; an interrupt
+ * does not, as shells ignore it for all that they run in the background.
  */
 void signals_catch(void)
 {
@@ -47,7 +48,8 @@ void signals_catch(void)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(ending_signals); i++) {
-		if (!sigaction(ending_signals[i], NULL, &before) &&
+		if (ending_signals[i] == SIGHUP &&
+		    !sigaction(SIGHUP, NULL, &before) &&
 		    before.sa_handler == SIG_IGN)
 			continue;
 		sigaction(ending_signals[i], &ending, NULL);
