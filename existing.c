@@ -87,7 +87,8 @@ int xbzrle_ending_check(struct xbzrle_ending *ending, u64 *addr)
  * @addr: the region's first address that it happens to
  *
  * The first reason stays. Memory that is torn down is unmapped as well, after
- * that event, or long before by the OOM reaper and process_mrelease().
+ * that event; or it was taken long before, as unmapped or not, by the OOM reaper
+ * or process_mrelease().
  *
  * Context: any, also the mmu notifier's; the caller holds @ending->lock.
  * Return: whether the target is gone, which xbzrle_ending_wake() is to tell
@@ -98,11 +99,11 @@ bool xbzrle_ending_note(struct xbzrle_ending *ending,
 			unsigned long addr)
 {
 	bool gone = range->event == MMU_NOTIFY_RELEASE;
+	bool dies = gone || mm_flags_test(MMF_UNSTABLE, range->mm);
 
 	lockdep_assert_held(&ending->lock);
-	if ((gone || range->event == MMU_NOTIFY_UNMAP) && !ending->ended) {
-		ending->ended = gone || mm_flags_test(MMF_UNSTABLE, range->mm) ?
-				-ESRCH : -EFAULT;
+	if ((dies || range->event == MMU_NOTIFY_UNMAP) && !ending->ended) {
+		ending->ended = dies ? -ESRCH : -EFAULT;
 		ending->addr = addr;
 	}
 	if (gone && !ending->gone) {
