@@ -11,9 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "array.h"
 #include "signals.h"
-
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
 /* All whose default ends a process, but those of mistakes in it. */
 static const int ending_signals[] = {
