@@ -1049,16 +1049,22 @@ TEST_F(external, protection_and_advice_end_nothing)
 	EXPECT_SAME();
 }
 
+/* A child's memory instead of its own, of which a round was made. */
+static bool track_child(struct _test_data_external *self, struct child *c)
+{
+	return !dev_unregister(self->fd, self->id) &&
+	       child_start(c, self->mem) &&
+	       !add_region(self->fd, "child", self->mem, LENGTH, c->pid,
+			   &self->id) &&
+	       !dev_round(self->fd, self->model, 0);
+}
+
 TEST_F(external, memory_of_another_process)
 {
 	struct child c;
 	unsigned int i;
 
-	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
-	ASSERT_TRUE(child_start(&c, self->mem));
-	ASSERT_EQ(0, add_region(self->fd, "child", self->mem, LENGTH, c.pid,
-				&self->id));
-	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	ASSERT_TRUE(track_child(self, &c));
 	EXPECT_EQ(PAGES / 2, self->model->round.page);
 	for (i = 0; i < 5; i++) {
 		ASSERT_TRUE(child_writes(&c, 3 * i));
@@ -1078,11 +1084,7 @@ TEST_F(external, unmapped_before_its_process_exits)
 {
 	struct child c;
 
-	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
-	ASSERT_TRUE(child_start(&c, self->mem));
-	ASSERT_EQ(0, add_region(self->fd, "child", self->mem, LENGTH, c.pid,
-				&self->id));
-	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	ASSERT_TRUE(track_child(self, &c));
 	ASSERT_TRUE(child_unmaps(&c, 3));
 	EXPECT_EQ(-EFAULT, dev_sync(self->fd, 0, NULL));
 	child_kill(&c);
@@ -1098,11 +1100,7 @@ TEST_F(external, reaped_before_its_process_exits)
 	struct child c;
 	int pidfd;
 
-	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
-	ASSERT_TRUE(child_start(&c, self->mem));
-	ASSERT_EQ(0, add_region(self->fd, "child", self->mem, LENGTH, c.pid,
-				&self->id));
-	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	ASSERT_TRUE(track_child(self, &c));
 	pidfd = syscall(SYS_pidfd_open, c.pid, 0);
 	ASSERT_LE(0, pidfd);
 	ASSERT_EQ(0, ptrace(PTRACE_SEIZE, c.pid, NULL, PTRACE_O_TRACEEXIT));
@@ -1165,11 +1163,7 @@ TEST_F(external, target_execs)
 	struct pollfd p = { .fd = self->fd, .events = POLLIN };
 	struct child c;
 
-	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
-	ASSERT_TRUE(child_start(&c, self->mem));
-	ASSERT_EQ(0, add_region(self->fd, "child", self->mem, LENGTH, c.pid,
-				&self->id));
-	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	ASSERT_TRUE(track_child(self, &c));
 	EXPECT_EQ(0, dev_poll(self->fd));
 	ASSERT_TRUE(child_execs(&c));
 	/* A sleeper is woken. */
