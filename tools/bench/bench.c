@@ -4,12 +4,14 @@
  * comparing that this machine has, against plain encoders and decoders, memcmp()
  * and a loop that does no more than read both pages.
  *
- * Every kind is measured on many pages, so that branches cannot be learnt by
- * heart. As many as fit the second level of cache, if not told otherwise: with
- * --pages=65536, 512 MiB are read, which come from memory. The functions take
- * turns, so that whatever disturbs the machine disturbs all of them, and the
- * median over all turns counts. Instructions are counted by another program,
- * which runs this one with --kind and --function.
+ * Every kind is measured on many pages, as many as fit the second level of cache,
+ * if not told otherwise: with --pages=65536, 512 MiB are read, which come from
+ * memory. The functions take turns, so that whatever disturbs the machine
+ * disturbs all of them, and the median over all turns counts. Pages change anew
+ * for each: a CPU learns the branches of many pages by heart if it sees them
+ * again and again, which no program's pages have it do, and is then up to two
+ * times as fast. Instructions are counted by another program, which runs
+ * this one with --kind and --function.
  */
 #include <argp.h>
 #include <errno.h>
@@ -71,37 +73,38 @@ struct options {
 	int function;
 };
 
-static void make_page(struct page *page, const struct kind *kind,
-		      uint64_t *random)
-{
-	size_t i;
-
-	for (i = 0; i < PAGE_BYTES; i++)
-		page->base[i] = random_next(random) >> 56;
-	memcpy(page->same, page->base, PAGE_BYTES);
-	memcpy(page->target, page->base, PAGE_BYTES);
-	memcpy(page->page, page->base, PAGE_BYTES);
-	kind->change(page->page, random);
-}
-
 /* How many there are of what is measured now. */
 static size_t nr_pages;
 
-static struct page *make_pages(const struct kind *kind)
+static struct page *make_pages(uint64_t *random)
 {
 	struct page *pages;
-	uint64_t random = SEED;
-	size_t i;
+	size_t i, at;
 
 	pages = calloc(nr_pages, sizeof(*pages));
 	if (!pages)
 		return NULL;
 	for (i = 0; i < nr_pages; i++)
-		make_page(&pages[i], kind, &random);
+		for (at = 0; at < PAGE_BYTES; at++)
+			pages[i].base[at] = random_next(random) >> 56;
 	return pages;
 }
 
-/* Apart from make_pages(), because these calls must not count as measured. */
+/* Has all of them in the CPU's caches, too. */
+static void change_pages(struct page *pages, const struct kind *kind,
+			 uint64_t *random)
+{
+	struct page *page;
+
+	for (page = pages; page < pages + nr_pages; page++) {
+		memcpy(page->same, page->base, PAGE_BYTES);
+		memcpy(page->target, page->base, PAGE_BYTES);
+		memcpy(page->page, page->base, PAGE_BYTES);
+		kind->change(page->page, random);
+	}
+}
+
+/* Apart from change_pages(), because these calls must not count as measured. */
 static void make_deltas(struct page *pages)
 {
 	struct page *page;
@@ -231,12 +234,16 @@ static bool usable(int function)
 	return true;
 }
 
+static bool decodes(int function)
+{
+	return function == DECODE || function == NAIVE_DECODE;
+}
+
 /* Pages that went whole or did not change have no delta. */
 static bool applies(const struct page *pages, int function)
 {
 	return usable(function) &&
-	       ((function != DECODE && function != NAIVE_DECODE) ||
-		pages[0].delta_len > 0);
+	       (!decodes(function) || pages[0].delta_len > 0);
 }
 
 static void call_all(struct page *pages, int function)
@@ -289,15 +296,15 @@ static int measure(const struct kind *kind, unsigned int turns,
 		   struct result *result)
 {
 	double *ns[NR_FUNCTIONS];
+	uint64_t random = SEED;
 	struct page *pages;
 	unsigned int turn;
 	double *all;
 	int f;
 
-	pages = make_pages(kind);
+	pages = make_pages(&random);
 	if (!pages)
 		return -1;
-	make_deltas(pages);
 	all = calloc((size_t)turns * NR_FUNCTIONS, sizeof(*all));
 	if (!all) {
 		free(pages);
@@ -307,9 +314,13 @@ static int measure(const struct kind *kind, unsigned int turns,
 		ns[f] = all + (size_t)f * turns;
 
 	for (turn = 0; turn < turns; turn++)
-		for (f = 0; f < NR_FUNCTIONS; f++)
+		for (f = 0; f < NR_FUNCTIONS; f++) {
+			change_pages(pages, kind, &random);
+			if (decodes(f))
+				make_deltas(pages);
 			if (applies(pages, f))
 				ns[f][turn] = ns_per_page(pages, f);
+		}
 
 	result->delta_bytes = mean_delta(pages);
 	for (f = 0; f < NR_FUNCTIONS; f++) {
@@ -386,7 +397,7 @@ static double get_ns(const struct result *result, int f)
 static double get_ratio(const struct result *result, int f)
 {
 	return ratio(result->ns, f,
-		     f == DECODE || f == NAIVE_DECODE ? NAIVE_DECODE : NAIVE);
+		     decodes(f) ? NAIVE_DECODE : NAIVE);
 }
 
 static double get_instructions(const struct result *result, int f)
@@ -566,11 +577,14 @@ static const struct argp argp = {
 
 static int call_only(const struct options *options)
 {
-	struct page *pages = make_pages(options->kind);
+	uint64_t random = SEED;
+	struct page *pages;
 
+	pages = make_pages(&random);
 	if (!pages)
 		return -1;
-	if (options->function == DECODE || options->function == NAIVE_DECODE)
+	change_pages(pages, options->kind, &random);
+	if (decodes(options->function))
 		make_deltas(pages);
 	if (applies(pages, options->function))
 		call_all(pages, options->function);
