@@ -12,6 +12,7 @@
 #ifdef __KERNEL__
 #include <linux/bitops.h>
 #include <linux/compiler.h>
+#include <linux/minmax.h>
 #include <linux/string.h>
 #include <asm/byteorder.h>
 #else
@@ -26,9 +27,25 @@ typedef __u64 u64;
 #define __force
 #define le64_to_cpu	le64toh
 #define likely(x)	__builtin_expect(!!(x), 1)
+#define min(a, b)							\
+({									\
+	__typeof__(a) a_ = (a), b_ = (b);				\
+									\
+	a_ < b_ ? a_ : b_;						\
+})
 #define noinline	__attribute__((noinline))
 #define unlikely(x)	__builtin_expect(!!(x), 0)
+
+#ifdef __x86_64__
+/* As the kernel has it: compilers extend the int of their own. */
+static inline unsigned long __ffs64(u64 word)
+{
+	__asm__("rep bsf	%1, %0" : "=r" (word) : "rm" (word) : "cc");
+	return word;
+}
+#else
 #define __ffs64(x)	((unsigned long)__builtin_ctzll(x))
+#endif
 #endif
 
 #define BLOCK		XBZRLE_DIFF_BLOCK
@@ -36,12 +53,6 @@ typedef __u64 u64;
 
 /* Literals of up to so many bytes are copied without looking at their number. */
 #define SPAN		(2 * WORD)
-
-/*
- * Most that the runs which begin and end in one block can take: two lengths
- * and a literal for every two bytes, and one byte more for the first zrun.
- */
-#define BLOCK_DELTA_MAX	(BLOCK / 2 * 3 + 1)
 
 /* Longest run whose length is one byte. */
 #define SHORT_RUN	0x7f
@@ -103,26 +114,17 @@ static inline u64 word_mask(const u8 *a, const u8 *b)
 	return diff * gather >> 56;
 }
 
-static inline u64 word_bit(const u8 *a, const u8 *b, unsigned int at)
-{
-	return (u64)!!word_diff(a + at, b + at) << at;
-}
-
-/* Few words of a block differ as a rule; the others need no mask. */
+/* Of all words: which of them differ cannot be predicted. */
 static noinline u64 block_mask(const u8 *a, const u8 *b)
 {
-	u64 words = word_bit(a, b, 0) | word_bit(a, b, 8) |
-		    word_bit(a, b, 16) | word_bit(a, b, 24) |
-		    word_bit(a, b, 32) | word_bit(a, b, 40) |
-		    word_bit(a, b, 48) | word_bit(a, b, 56);
-	u64 mask = 0;
-
-	for (; words; words &= words - 1) {
-		unsigned int at = __ffs64(words);
-
-		mask |= word_mask(a + at, b + at) << at;
-	}
-	return mask;
+	return word_mask(a, b) |
+	       word_mask(a + 8, b + 8) << 8 |
+	       word_mask(a + 16, b + 16) << 16 |
+	       word_mask(a + 24, b + 24) << 24 |
+	       word_mask(a + 32, b + 32) << 32 |
+	       word_mask(a + 40, b + 40) << 40 |
+	       word_mask(a + 48, b + 48) << 48 |
+	       word_mask(a + 56, b + 56) << 56;
 }
 
 /* The same for the bytes after the last whole block. */
@@ -275,53 +277,175 @@ static size_t least(const struct xbzrle_diff *diff, u64 blocks)
  */
 struct encoder {
 	u8 *out;
-	const u8 *end;
+	u8 *end;
 	const u8 *equal;
 	const u8 *start;
 	u64 open;
 };
 
 /*
- * The same within a block, where more room than can be needed is left, and as
- * much to read behind it. What is too much is overwritten by the runs that
- * follow, or lies behind the delta.
+ * Most that is written for the runs that end in one block: two lengths and a
+ * literal for every two bytes, one byte more for the first zrun, and what is
+ * copied with the last literal.
  */
-static inline u8 *put_inner_runs(u8 *out, const u8 *equal, const u8 *start,
-				 const u8 *stop)
+#define BLOCK_ROOM	(BLOCK / 2 * 3 + 1 + BLOCK)
+
+/* All blocks but the last, which nothing can be read behind. */
+#define NR_INNER	(XBZRLE_DIFF_MAX / BLOCK - 1)
+#define INNER		((1ull << NR_INNER) - 1)
+
+/* Bytes of delta before the first look at whether it may fit, and between two. */
+#define FIRST_LOOK	128
+#define LOOK		512
+
+/*
+ * Within a block, with that much room: what is copied too much is overwritten by
+ * the runs that follow, or lies behind the delta.
+ */
+static inline u8 *put_literal(u8 *out, const u8 *start, size_t nzrun)
 {
-	size_t zrun = start - equal, nzrun = stop - start;
+	memcpy(out, start, SPAN);
+	if (unlikely(nzrun > SPAN))
+		memcpy(out + SPAN, start + SPAN, BLOCK - SPAN);
+	return out + nzrun;
+}
+
+/*
+ * The bytes of the block at @new that are equal, or before @equal, which is not
+ * behind the block.
+ */
+static inline u64 get_equal(const struct xbzrle_diff *diff, size_t i,
+			    const u8 *new, const u8 *equal)
+{
+	u64 bits = diff->equal[i];
+
+	if (unlikely(equal > new))
+		bits |= (1ull << (equal - new)) - 1;
+	return bits;
+}
+
+/*
+ * Append the runs of the block at @new that end in it, at least one. The end of
+ * the last one goes to @equal; what is left in @starts ends in another block.
+ */
+static inline u8 *put_ended(u8 *out, const u8 **equal, const u8 *new,
+			    u64 *starts, u64 ends)
+{
+	size_t first = __ffs64(*starts), past = __ffs64(ends) + 1;
+	size_t zrun = new + first - *equal, nzrun = past - first;
+	/* No branch: where runs are far apart it is a toss-up. */
 	size_t two = zrun > SHORT_RUN;
 
-	/* Without a branch: where runs are far apart it is a toss-up. */
 	out[0] = zrun | two << 7;
 	out[1] = zrun >> 7;
 	out += two;
 	out[1] = nzrun;
-	memcpy(out + 2, start, SPAN);
-	if (unlikely(nzrun > SPAN))
-		memcpy(out + 2 + SPAN, start + SPAN, BLOCK - SPAN);
-	return out + 2 + nzrun;
+	out = put_literal(out + 2, new + first, nzrun);
+	for (;;) {
+		*starts &= *starts - 1;
+		ends &= ends - 1;
+		if (!ends)
+			break;
+		first = __ffs64(*starts);
+		out[0] = first - past;
+		past = __ffs64(ends) + 1;
+		nzrun = past - first;
+		out[1] = nzrun;
+		out = put_literal(out + 2, new + first, nzrun);
+	}
+	*equal = new + past;
+	return out;
 }
 
 /*
- * Append the runs that end in a diff of the @len bytes at @page, behind which
- * @more can be read. False if they do not fit.
+ * Append the runs of all blocks but the last, while there is room without asking
+ * for each. The blocks to go on with are put in @left; an open run goes on in the
+ * last one, or ended before it. False if the delta is certain not to fit.
  */
-static inline bool put_diff(struct encoder *to, const struct xbzrle_diff *diff,
-			    const u8 *page, size_t len, size_t more)
+static inline bool put_inner(struct encoder *to, const struct xbzrle_diff *diff,
+			     const u8 *page, u64 *left)
 {
-	const u8 *equal = to->equal, *start = to->start, *end = to->end, *stop;
-	u64 blocks = diff->blocks, open = to->open;
-	bool weighed = false;
-	u8 *out = to->out;
-	size_t next = 0;
+	u64 blocks = diff->blocks & INNER, last = diff->blocks & ~INNER;
+	const u8 *equal = to->equal, *looked_equal = equal;
+	u8 *out = to->out, *looked_out = out;
+	u8 *limit = to->end - BLOCK_ROOM;
+	u8 *look = min(out + FIRST_LOOK, limit);
 
 	while (blocks) {
 		size_t i = __ffs64(blocks);
-		const u8 *new = page + i * BLOCK, *before = out;
-		u64 mask = ~diff->equal[i], edges;
-		bool roomy;
+		const u8 *new = page + i * BLOCK, *start, *stop;
+		u64 bits = get_equal(diff, i, new, equal);
+		/* The first byte of each run, and the last if it is here. */
+		u64 starts = ~bits & (bits << 1 | 1);
+		u64 ends = ~bits & (bits >> 1 | diff->equal[i + 1] << 63);
 
+		if (unlikely(out > look)) {
+			if (out > limit)
+				break;
+			/* One that grows faster than the page may be hopeless. */
+			if (out - looked_out > equal - looked_equal &&
+			    least(diff, (blocks & (blocks - 1)) | last) >
+			    (size_t)(to->end - out))
+				return false;
+			looked_out = out;
+			looked_equal = equal;
+			look = min(out + LOOK, limit);
+		}
+		blocks &= blocks - 1;
+		if (likely(ends))
+			out = put_ended(out, &equal, new, &starts, ends);
+		if (unlikely(starts)) {
+			start = new + __ffs64(starts);
+			while (++i < NR_INNER && !diff->equal[i])
+				;
+			if (i == NR_INNER) {
+				to->start = start;
+				to->open = 1;
+				blocks = 0;
+				break;
+			}
+			stop = page + i * BLOCK + __ffs64(diff->equal[i]);
+			out = put_runs(out, to->end, equal, start, stop);
+			if (!out)
+				return false;
+			equal = stop;
+			blocks &= ~0ull << i;
+		}
+	}
+	to->out = out;
+	to->equal = equal;
+	*left = blocks | last;
+	return true;
+}
+
+/*
+ * Append the runs that end in a diff of the @len bytes at @page. False if they do
+ * not fit.
+ */
+static inline bool put_diff(struct encoder *to, const struct xbzrle_diff *diff,
+			    const u8 *page, size_t len)
+{
+	const u8 *equal, *start, *end = to->end, *stop;
+	u64 blocks = diff->blocks, open;
+	size_t next = 0;
+	u8 *out;
+
+	if (len == XBZRLE_DIFF_MAX && !to->open &&
+	    end - to->out >= BLOCK_ROOM) {
+		if (!put_inner(to, diff, page, &blocks))
+			return false;
+		next = NR_INNER;
+	}
+	out = to->out;
+	equal = to->equal;
+	start = to->start;
+	open = to->open;
+	while (blocks) {
+		size_t i = __ffs64(blocks);
+		const u8 *new = page + i * BLOCK;
+		u64 mask = ~get_equal(diff, i, new, equal), edges;
+
+		blocks &= blocks - 1;
 		if (open && i != next) {
 			/* It ended with its block. */
 			stop = page + next * BLOCK;
@@ -333,58 +457,19 @@ static inline bool put_diff(struct encoder *to, const struct xbzrle_diff *diff,
 		}
 		edges = mask ^ (mask << 1 | open);
 		next = i + 1;
-		if (!edges) {
-			/* Nor does it end here. */
-			while (next < len / BLOCK && !diff->equal[next])
-				next++;
-			blocks &= ~0ull << (next - 1);
-			blocks &= blocks - 1;
-			continue;
-		}
-		blocks &= blocks - 1;
-
-		if (open) {
-			stop = new + __ffs64(edges);
-			out = put_runs(out, end, equal, start, stop);
-			if (!out)
-				return false;
-			equal = stop;
-			edges &= edges - 1;
-		}
-		open = mask >> 63;
-
-		roomy = next * BLOCK + BLOCK <= len + more &&
-			(size_t)(end - out) >= BLOCK_DELTA_MAX + BLOCK;
-		if (likely(roomy)) {
-			while (edges) {
-				start = new + __ffs64(edges);
-				edges &= edges - 1;
-				if (!edges)
-					break;
-				stop = new + __ffs64(edges);
-				edges &= edges - 1;
-				out = put_inner_runs(out, equal, start, stop);
-				equal = stop;
-			}
-		}
 		while (edges) {
-			start = new + __ffs64(edges);
-			edges &= edges - 1;
-			if (!edges)
-				break;
-			stop = new + __ffs64(edges);
-			edges &= edges - 1;
-			out = put_runs(out, end, equal, start, stop);
-			if (!out)
-				return false;
-			equal = stop;
-		}
+			const u8 *edge = new + __ffs64(edges);
 
-		/* A delta that grows faster than the page may be hopeless. */
-		if (unlikely(out - before > BLOCK) && !weighed) {
-			if (least(diff, blocks) > (size_t)(end - out))
-				return false;
-			weighed = true;
+			edges &= edges - 1;
+			if (open) {
+				out = put_runs(out, end, equal, start, edge);
+				if (!out)
+					return false;
+				equal = edge;
+			} else {
+				start = edge;
+			}
+			open = !open;
 		}
 	}
 	if (open && next * BLOCK < len) {
@@ -438,7 +523,7 @@ ssize_t xbzrle_encode_diff(const struct xbzrle_diff *diff, const void *page,
 	const u8 *new = page;
 
 	to.end = to.out + dst_len;
-	if (!put_diff(&to, diff, new, XBZRLE_DIFF_MAX, 0))
+	if (!put_diff(&to, diff, new, XBZRLE_DIFF_MAX))
 		return -ENOSPC;
 	return finish(&to, dst, new + XBZRLE_DIFF_MAX);
 }
@@ -483,7 +568,7 @@ ssize_t xbzrle_encode_by(const struct xbzrle_codec *codec, const void *base,
 			compare(old, new, part, &diff);
 		}
 		if ((diff.blocks || to.open) &&
-		    !put_diff(&to, &diff, new, part, left - part))
+		    !put_diff(&to, &diff, new, part))
 			return -ENOSPC;
 	}
 	return finish(&to, dst, new);

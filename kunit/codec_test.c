@@ -492,7 +492,8 @@ static void codec_takes_time(struct kunit *test)
 static void codec_stays_within_dst(struct kunit *test)
 {
 	static const u32 shapes[][2] = {
-		{ 1, 1 }, { 1, 20 }, { 10, 10 }, { 200, 300 }, { UNIT, 1 },
+		{ 1, 1 }, { 1, 20 }, { 60, 2 }, { 10, 10 }, { 200, 300 },
+		{ UNIT, 1 },
 	};
 	/* Encodings stop at @room; what lies behind must keep its fill. */
 	const size_t slack = 64;

@@ -389,7 +389,8 @@ static void test_encode_every_pattern(void **state)
 static void test_encode_every_room(void **state)
 {
 	static const size_t shapes[][2] = {
-		{ 1, 1 }, { 1, 20 }, { 10, 10 }, { 200, 300 }, { 5000, 1 },
+		{ 1, 1 }, { 1, 20 }, { 60, 2 }, { 10, 10 }, { 200, 300 },
+		{ 5000, 1 },
 	};
 	static uint8_t expected[DELTA_MAX];
 	uint8_t *base = place(&base_memory, UNIT, true);
