@@ -2,8 +2,9 @@
 /*
  * Measures the codec on pages of programs, as tools/bench/record wrote them:
  * pairs of a page as it was and as it is. As in the bench of made-up pages, the
- * functions take turns on a few pages at a time, and medians count. Those are
- * averaged over all pages.
+ * functions take turns on a few pages at a time, which are in the CPU's caches
+ * then, and medians count. A group of pages has its next turn after all others had
+ * theirs, so that the CPU does not learn the branches of its pages by heart.
  */
 #include <argp.h>
 #include <errno.h>
@@ -24,7 +25,7 @@
 
 #define PAGE_BYTES	4096
 #define DELTA_MAX	(PAGE_BYTES - 1)
-/* Pages that stay in the CPU's caches between turns. */
+/* Pages that fit the CPU's caches. */
 #define GROUP		32
 #define TURNS		101
 
@@ -125,31 +126,40 @@ static int compare_doubles(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void measure_group(const struct pair *pairs, size_t nr,
-			  struct result *result)
-{
-	static double ns[NR_FUNCTIONS][TURNS];
-	size_t f, turn, i;
-
-	for (i = 0; i < nr; i++)
-		memcpy(same[i], pairs[i].base, PAGE_BYTES);
-	for (turn = 0; turn < TURNS; turn++)
-		for (f = 0; f < NR_FUNCTIONS; f++)
-			ns[f][turn] = ns_of(pairs, nr, f);
-	for (f = 0; f < NR_FUNCTIONS; f++) {
-		qsort(ns[f], TURNS, sizeof(**ns), compare_doubles);
-		result->ns[f] += ns[f][TURNS / 2];
-	}
-}
-
 static size_t group_at(size_t i, size_t nr)
 {
 	return nr - i < GROUP ? nr - i : GROUP;
 }
 
+/* Has a page in the CPU's caches. */
+static void touch(const uint8_t *page)
+{
+	size_t i;
+
+	for (i = 0; i < PAGE_BYTES; i += 64)
+		(void)*(volatile const uint8_t *)&page[i];
+}
+
+/* One turn of all functions; the time of each is added to @ns. */
+static void measure_group(const struct pair *pairs, size_t nr,
+			  double ns[NR_FUNCTIONS])
+{
+	size_t f, i;
+
+	for (f = 0; f < NR_FUNCTIONS; f++) {
+		for (i = 0; i < nr; i++) {
+			memcpy(same[i], pairs[i].base, PAGE_BYTES);
+			touch(pairs[i].page);
+		}
+		ns[f] += ns_of(pairs, nr, f);
+	}
+}
+
 static void measure(const struct pair *pairs, size_t nr, struct result *result)
 {
-	size_t i, f;
+	static double ns[TURNS][NR_FUNCTIONS];
+	double values[TURNS];
+	size_t i, f, turn;
 	ssize_t len;
 
 	*result = (struct result){ .pages = nr };
@@ -159,12 +169,18 @@ static void measure(const struct pair *pairs, size_t nr, struct result *result)
 		result->bytes += len < 0 ? PAGE_BYTES : len;
 		result->whole += len < 0;
 	}
-	for (i = 0; i < nr; i += GROUP)
-		measure_group(&pairs[i], group_at(i, nr), result);
+	memset(ns, 0, sizeof(ns));
+	for (turn = 0; turn < TURNS; turn++)
+		for (i = 0; i < nr; i += GROUP)
+			measure_group(&pairs[i], group_at(i, nr), ns[turn]);
 	result->bytes /= nr;
 	result->whole *= 100.0 / nr;
-	for (f = 0; f < NR_FUNCTIONS; f++)
-		result->ns[f] /= nr;
+	for (f = 0; f < NR_FUNCTIONS; f++) {
+		for (turn = 0; turn < TURNS; turn++)
+			values[turn] = ns[turn][f];
+		qsort(values, TURNS, sizeof(*values), compare_doubles);
+		result->ns[f] = values[TURNS / 2] / nr;
+	}
 }
 
 /* Every page once, for a program that counts what this executes. */
