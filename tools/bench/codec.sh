@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
-# Measure the codec: time by the bench itself, instructions by callgrind.
+# Measure the codec, on pages that are in the CPU's caches and on pages that are not:
+# time by the bench itself, instructions by callgrind.
 set -eu
 
 usage()
@@ -66,4 +67,13 @@ while read -r kind; do
 	done
 done <"$work/kinds" >"$work/instructions"
 
-"$bench" "$@" --instructions="$work/instructions"
+"$bench" "$@" --instructions="$work/instructions" >"$work/hot"
+"$bench" "$@" --pages=16384 --turns=11 >"$work/streaming"
+if [ "${1-}" = --json ]; then
+	printf '{ "hot": %s, "streaming": %s }\n' "$(cat "$work/hot")" \
+		"$(cat "$work/streaming")"
+else
+	cat "$work/hot"
+	echo
+	cat "$work/streaming"
+fi
