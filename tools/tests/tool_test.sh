@@ -289,6 +289,9 @@ inspects() {
 	sed 's/heap/he\x1bp/g' raw.bin >steer.bin
 	run "$xbzrle" inspect steer.bin
 	expect 0 "region 'he?p'" "inspect prints nothing that steers a terminal"
+	sed 's/heap/he\xc2\x9b/g' raw.bin >steer.bin
+	run "$xbzrle" inspect steer.bin
+	expect 0 "region 'he?'" "nor by what is two bytes long"
 	sed 's/heap/he\xffp/g' raw.bin >latin.bin
 	run "$xbzrle" inspect --json latin.bin
 	if jq -e '.regions[0].name == "he?p"' out >/dev/null; then

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "chain.h"
+#include "directory.h"
 #include "signals.h"
 
 #define MANIFEST	"chain.jsonl"
@@ -508,13 +509,9 @@ static int make_directory(struct chain *chain, struct xbzrle_error *err)
 	struct newest newest;
 	int fd, ret;
 
-	if (mkdir(chain->path, 0700) && errno != EEXIST)
-		return xbzrle_fail(err, errno, 0, "cannot make %s: %s",
-				   chain->path, strerror(errno));
-	chain->dir = open(chain->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	chain->dir = directory_open(chain->path, err);
 	if (chain->dir < 0)
-		return xbzrle_fail(err, errno, 0, "cannot open %s: %s",
-				   chain->path, strerror(errno));
+		return chain->dir;
 	if (!faccessat(chain->dir, MANIFEST, F_OK, AT_SYMLINK_NOFOLLOW))
 		return 0;
 	ret = find_newest(chain, &newest, err);

@@ -34,8 +34,16 @@ void command_print(FILE *to, const char *text)
 {
 	const unsigned char *at;
 
-	for (at = (const unsigned char *)text; *at; at++)
-		fputc(*at < ' ' || *at == 0x7f ? '?' : *at, to);
+	for (at = (const unsigned char *)text; *at; at++) {
+		bool steers = *at < ' ' || *at == 0x7f;
+
+		/* U+0080 to U+009F do, too. */
+		if (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0) {
+			steers = true;
+			at++;
+		}
+		fputc(steers ? '?' : *at, to);
+	}
 }
 
 /**

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "directory.h"
 #include "images.h"
 
 #define MANIFEST	"manifest.json"
@@ -51,13 +52,9 @@ int images_open(struct images *images, const char *path,
 
 	*images = (struct images){};
 	allow_many_files();
-	if (mkdir(path, 0700) && errno != EEXIST)
-		return xbzrle_fail(err, errno, 0, "cannot make %s: %s", path,
-				   strerror(errno));
-	images->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	images->dir = directory_open(path, err);
 	if (images->dir < 0)
-		return xbzrle_fail(err, errno, 0, "cannot open %s: %s", path,
-				   strerror(errno));
+		return images->dir;
 	/* Not all file systems have locks: only one that is taken counts. */
 	if (flock(images->dir, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK) {
 		ret = xbzrle_fail(err, EBUSY, 0,
