@@ -30,6 +30,15 @@ static bool page_is_zero(struct page *page)
 	return !memchr_inv(page_address(page), 0, PAGE_SIZE);
 }
 
+/*
+ * Not copy_highpage(), which copies the tags of arm64's MTE, too: nobody wants
+ * them, and some kernels warn where a page that is used again has some.
+ */
+static void copy_content(struct page *to, struct page *from)
+{
+	copy_page(page_address(to), page_address(from));
+}
+
 /* Returns 0, also if somebody was faster, -ENOSPC over the budget, -ENOMEM. */
 static int keep_moment(struct xbzrle_capturer *capture, unsigned long key,
 		       struct page *page)
@@ -41,7 +50,7 @@ static int keep_moment(struct xbzrle_capturer *capture, unsigned long key,
 		copy = alloc_page(MOMENT_GFP);
 		if (!copy)
 			return -ENOMEM;
-		copy_highpage(copy, page);
+		copy_content(copy, page);
 	}
 	xbzrle_race_window();
 	ret = xbzrle_cache_hold(capture->cache, key, copy, true);
@@ -66,7 +75,7 @@ static void keep_base(struct xbzrle_capturer *capture, unsigned long key,
 		copy = alloc_page(BASE_GFP);
 	if (!copy)
 		return;
-	copy_highpage(copy, page);
+	copy_content(copy, page);
 	xbzrle_race_window();
 	page = xbzrle_cache_admit(capture->cache, key, copy, false);
 	if (page != copy)
@@ -230,7 +239,7 @@ static int take_unit(struct xbzrle_capturer *capture,
 		if (!capture->nr_spares)
 			return -ENOMEM;
 		captured->page = capture->spares[--capture->nr_spares];
-		copy_highpage(captured->page, live);
+		copy_content(captured->page, live);
 		capture->nr_copied++;
 	}
 	if (live)

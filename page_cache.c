@@ -585,7 +585,9 @@ bool xbzrle_cache_holds(struct xbzrle_cache *cache, unsigned long key)
 int xbzrle_cache_hold(struct xbzrle_cache *cache, unsigned long key,
 		      struct page *page, bool may_evict)
 {
-	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
+	/* A fault with its folio locked may be no reason to kill a process. */
+	const gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL |
+			  __GFP_NOWARN;
 	struct xbzrle_base *victim;
 	struct page *spare = NULL;
 	int ret = 0;
@@ -707,6 +709,7 @@ static void drop_freq(struct xbzrle_cache *cache, unsigned long first,
 			  last / XBZRLE_CACHE_FREQ_LEAF) {
 		xa_erase(&cache->freq, index);
 		kfree(leaf);
+		cond_resched();
 	}
 }
 

@@ -12,9 +12,6 @@
 #include <xbzrle/region.h>
 #include "xbzrle_trace.h"
 
-/* Units whose bits are copied from userspace in one go. */
-#define MARK_CHUNK	4096U
-
 /* A unit is a page: trackers see pages, records name units. */
 static_assert(PAGE_SIZE == XBZRLE_UNIT_SIZE);
 
@@ -214,42 +211,29 @@ void xbzrle_region_found_sent(struct xbzrle_region *region,
  * xbzrle_region_mark() - add the units of a caller's bitmap to the dirty set
  * @region: the region
  * @first: index of the unit that bit 0 stands for
- * @nr: bits in @bitmap; all of their units are in the region
+ * @nr: bits in @bitmap, up to XBZRLE_MARK_CHUNK; all of their units are in the
+ *	region
  * @bitmap: bit n is bit n % 8 of byte n / 8, whatever the byte order, as in a
  *	dirty log of KVM. No more bytes are read than it takes, and bits behind
  *	the last are ignored.
- *
- * @done: out: bits of it whose units are added, if set
+ * @bits: out: the same, with the kernel's bitmap functions
  *
  * Context: may sleep; session's lock.
- * Return: 0, -EFAULT, -EINTR when a fatal signal is pending. Units may have been
- * added whatever it returns.
+ * Return: 0, or -EFAULT, and nothing is added.
  */
 int xbzrle_region_mark(struct xbzrle_region *region, unsigned long first,
 		       unsigned long nr, const void __user *bitmap,
-		       unsigned long *done)
+		       unsigned long *bits)
 {
-	unsigned long bits[MARK_CHUNK / BITS_PER_LONG];
-	unsigned long some, words, i;
+	unsigned long words = BITS_TO_LONGS(nr), i;
 
-	for (*done = 0; *done < nr; first += some) {
-		some = min_t(unsigned long, nr - *done, MARK_CHUNK);
-		words = BITS_TO_LONGS(some);
-		/* Bytes of the last word that are not copied. */
-		bits[words - 1] = 0;
-		if (copy_from_user(bits, bitmap,
-				   DIV_ROUND_UP(some, BITS_PER_BYTE)))
-			return -EFAULT;
-		for (i = 0; i < words; i++)
-			bits[i] = le64_to_cpu((__force __le64)bits[i]);
-		xbzrle_dirty_add_bitmap(&region->dirty, first, bits, some);
-		*done += some;
-
-		bitmap += MARK_CHUNK / BITS_PER_BYTE;
-		if (fatal_signal_pending(current))
-			return -EINTR;
-		cond_resched();
-	}
+	/* Bytes of the last word that are not copied. */
+	bits[words - 1] = 0;
+	if (copy_from_user(bits, bitmap, DIV_ROUND_UP(nr, BITS_PER_BYTE)))
+		return -EFAULT;
+	for (i = 0; i < words; i++)
+		bits[i] = le64_to_cpu((__force __le64)bits[i]);
+	xbzrle_dirty_add_bitmap(&region->dirty, first, bits, nr);
 	return 0;
 }
 

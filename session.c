@@ -514,6 +514,18 @@ int xbzrle_session_unregister(struct xbzrle_cmd *cmd)
 	return ret;
 }
 
+/* What was held beyond the budget is charged until it is gone. */
+static void settle_charge(struct xbzrle_session *session)
+{
+	struct xbzrle_memlock *memlock = &session->memlock;
+	struct xbzrle_cache *cache = &session->stream.cache;
+	unsigned long pages = max(cache->capacity, READ_ONCE(cache->held));
+
+	lockdep_assert_held(&session->lock);
+	if (memlock->pages > pages)
+		xbzrle_memlock_set(memlock, memlock->mm, pages);
+}
+
 /**
  * xbzrle_session_set_cache() - XBZRLE_IOC_SET_CACHE
  * @cmd: struct xbzrle_set_cache
@@ -525,6 +537,8 @@ int xbzrle_session_set_cache(struct xbzrle_cmd *cmd)
 {
 	struct xbzrle_session *session = cmd->session;
 	struct xbzrle_set_cache *set = cmd->cmd;
+	struct xbzrle_cache *cache = &session->stream.cache;
+	unsigned long pages;
 	int ret;
 
 	if (set->flags)
@@ -534,10 +548,16 @@ int xbzrle_session_set_cache(struct xbzrle_cmd *cmd)
 	ret = lock_session(session);
 	if (ret)
 		return ret;
-	ret = xbzrle_memlock_set(&session->memlock, current->mm,
-				 set->bytes >> PAGE_SHIFT);
-	if (!ret)
-		xbzrle_cache_resize(&session->stream.cache, set->bytes);
+	pages = set->bytes >> PAGE_SHIFT;
+	/* What is held stays, and may come to be all of the old budget. */
+	if (session->stream.moment || READ_ONCE(cache->held))
+		pages = max3(pages, (unsigned long)cache->capacity,
+			     (unsigned long)READ_ONCE(cache->held));
+	ret = xbzrle_memlock_set(&session->memlock, current->mm, pages);
+	if (!ret) {
+		xbzrle_cache_resize(cache, set->bytes);
+		settle_charge(session);
+	}
 	mutex_unlock(&session->lock);
 	return ret;
 }
@@ -616,7 +636,8 @@ static int sync_locked(struct xbzrle_cmd *cmd)
 		ret = xbzrle_stream_hold_moment(stream);
 	if (ret) {
 		xbzrle_stream_end_moment(stream);
-		find_ended(session, sync);
+		/* What ended a region, if one has, goes with its id. */
+		ret = find_ended(session, sync) ?: ret;
 		return respond_error(cmd, ret);
 	}
 	if (full || setup_is_due(session)) {
@@ -671,6 +692,7 @@ int xbzrle_session_sync(struct xbzrle_cmd *cmd)
 	if (ret)
 		return ret;
 	ret = sync_locked(cmd);
+	settle_charge(session);
 	mutex_unlock(&session->lock);
 	if (!ret)
 		wake_up_interruptible(&session->watch.wait);
@@ -686,17 +708,30 @@ static int mark_region(struct xbzrle_session *session,
 		       struct xbzrle_region *region,
 		       const struct xbzrle_mark_dirty *mark)
 {
-	unsigned long done;
+	const void __user *bitmap = u64_to_user_ptr(mark->bitmap);
+	unsigned long first = mark->first_unit, nr, start, end;
+	DECLARE_BITMAP(bits, XBZRLE_MARK_CHUNK);
+	u64 left = mark->nr_units;
 	int ret;
 
-	ret = xbzrle_region_mark(region, mark->first_unit, mark->nr_units,
-				 u64_to_user_ptr(mark->bitmap), &done);
-	if (done && region->capture == XBZRLE_CAPTURE_PREIMAGE) {
-		xbzrle_region_settle_writes(region);
-		xbzrle_stream_distrust(&session->stream, region,
-				       mark->first_unit, done);
+	for (; left; left -= nr, first += nr, bitmap += nr / BITS_PER_BYTE) {
+		nr = min_t(u64, left, XBZRLE_MARK_CHUNK);
+		ret = xbzrle_region_mark(region, first, nr, bitmap, bits);
+		if (ret)
+			return ret;
+		if (region->capture == XBZRLE_CAPTURE_PREIMAGE &&
+		    !bitmap_empty(bits, nr)) {
+			xbzrle_region_settle_writes(region);
+			for_each_set_bitrange(start, end, bits, nr)
+				xbzrle_stream_distrust(&session->stream, region,
+						       first + start,
+						       end - start);
+		}
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
 	}
-	return ret;
+	return 0;
 }
 
 /**
@@ -812,6 +847,8 @@ ssize_t xbzrle_session_read(struct xbzrle_session *session,
 	if (ret)
 		return ret;
 	ret = xbzrle_stream_read(&session->stream, to);
+	session->read_failed = ret < 0;
+	settle_charge(session);
 	mutex_unlock(&session->lock);
 	return ret;
 }
@@ -831,7 +868,9 @@ ssize_t xbzrle_session_why_not(struct xbzrle_session *session, bool nonblock)
 
 	if (ret)
 		return ret;
-	ret = find_ended(session, &ended);
+	/* Another region's end does not keep a read() from the others. */
+	if (session->read_failed)
+		ret = find_ended(session, &ended);
 	mutex_unlock(&session->lock);
 	return ret ?: -EAGAIN;
 }
@@ -883,7 +922,8 @@ void xbzrle_session_show(struct xbzrle_session *session, struct seq_file *m)
 			   id, region->ops->tracker, region->nr_units,
 			   count_pending(session, region));
 		seq_escape_mem(m, region->name, region->name_len,
-			       ESCAPE_SPACE | ESCAPE_SPECIAL | ESCAPE_NP, NULL);
+			       ESCAPE_SPACE | ESCAPE_SPECIAL | ESCAPE_OCTAL |
+			       ESCAPE_NAP | ESCAPE_APPEND, "\\");
 		seq_putc(m, '\n');
 	}
 	mutex_unlock(&session->lock);

@@ -134,6 +134,34 @@ void xbzrle_stream_drop_setup(struct xbzrle_stream *stream)
 	stream->setup_len = 0;
 }
 
+/* Pending units that have a base; looks at whichever are fewer. */
+static u64 count_based(struct xbzrle_stream *stream,
+		       const struct xbzrle_region *region)
+{
+	struct xarray *entries = &stream->cache.entries;
+	unsigned long unit, nr, index;
+	u64 based = 0;
+	void *entry;
+
+	if (region->nr_pending > stream->cache.used) {
+		xa_for_each_range(entries, index, entry, region->key,
+				  region->key + region->nr_units - 1) {
+			based += !xa_is_value(entry) &&
+				 xbzrle_dirty_test(&region->pending,
+						   index - region->key);
+			cond_resched();
+		}
+		return based;
+	}
+	for (unit = 0; (nr = xbzrle_dirty_next(&region->pending, &unit, 1));
+	     unit += nr) {
+		entry = xa_load(entries, region->key + unit);
+		based += entry && !xa_is_value(entry);
+		cond_resched();
+	}
+	return based;
+}
+
 /**
  * xbzrle_stream_estimate() - what a round that starts now would come to
  * @stream: the stream
@@ -146,23 +174,14 @@ void xbzrle_stream_estimate(struct xbzrle_stream *stream, bool full,
 			    struct xbzrle_sync *sync)
 {
 	struct xbzrle_region *region;
-	unsigned long id, unit, nr;
 	u64 dirty = 0, based = 0;
-	void *entry;
+	unsigned long id;
 
 	xa_for_each(stream->regions, id, region) {
 		dirty += full ? xbzrle_region_count_full(region) :
 				region->nr_pending;
-		if (full || !stream->cache.used)
-			continue;
-		for (unit = 0;
-		     (nr = xbzrle_dirty_next(&region->pending, &unit, 1));
-		     unit += nr) {
-			entry = xa_load(&stream->cache.entries,
-					region->key + unit);
-			based += entry && !xa_is_value(entry);
-			cond_resched();
-		}
+		if (!full && stream->cache.used)
+			based += count_based(stream, region);
 	}
 	sync->dirty_pages = dirty;
 	sync->based_pages = based;
@@ -591,8 +610,10 @@ static int buf_fill(struct xbzrle_stream *stream, size_t want)
 		ret = fill_lot(stream, region, want);
 		if (ret < 0)
 			break;
-		if (fatal_signal_pending(current)) {
-			ret = -EINTR;
+		/* Units that did not change make no record, however many. */
+		if (fatal_signal_pending(current) ||
+		    (!stream->nr_records && signal_pending(current))) {
+			ret = -ERESTARTSYS;
 			break;
 		}
 		cond_resched();
@@ -712,7 +733,7 @@ ssize_t xbzrle_stream_read(struct xbzrle_stream *stream, struct iov_iter *to)
 }
 
 /**
- * xbzrle_stream_distrust() - units that are dirty may have been written unseen
+ * xbzrle_stream_distrust() - units may have been written unseen
  * @stream: the stream
  * @region: whose
  * @first: index of the first unit
@@ -734,8 +755,7 @@ void xbzrle_stream_distrust(struct xbzrle_stream *stream,
 		WRITE_ONCE(stream->capture.torn, true);
 	xa_for_each_range(&stream->cache.entries, index, entry, key,
 			  key + nr - 1) {
-		if (xbzrle_dirty_test(&region->dirty, first + index - key))
-			xbzrle_cache_drop_base(&stream->cache, index);
+		xbzrle_cache_drop_base(&stream->cache, index);
 		cond_resched();
 	}
 }

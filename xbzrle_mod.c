@@ -118,9 +118,15 @@ static int xbzrle_release(struct inode *inode, struct file *file)
 
 static ssize_t xbzrle_read_iter(struct kiocb *iocb, struct iov_iter *to)
 {
-	return xbzrle_session_read(iocb->ki_filp->private_data, to,
-				   iocb->ki_filp->f_flags & O_NONBLOCK ||
-				   iocb->ki_flags & IOCB_NOWAIT);
+	/*
+	 * io_uring would wait for poll() then, which does not tell of a session
+	 * that is free, nor of a round's end.
+	 */
+	bool nonblock = is_sync_kiocb(iocb) &&
+			(iocb->ki_filp->f_flags & O_NONBLOCK ||
+			 iocb->ki_flags & IOCB_NOWAIT);
+
+	return xbzrle_session_read(iocb->ki_filp->private_data, to, nonblock);
 }
 
 static ssize_t xbzrle_splice_read(struct file *file, loff_t *ppos,

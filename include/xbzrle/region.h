@@ -80,6 +80,9 @@ struct xbzrle_tracker_ops {
 	void (*release)(struct xbzrle_region *region);
 };
 
+/* Units whose bits are copied from userspace in one go. */
+#define XBZRLE_MARK_CHUNK	4096U
+
 /**
  * struct xbzrle_region - one registered range
  * @ops: its tracker
@@ -139,7 +142,7 @@ int xbzrle_region_init(struct xbzrle_region *region,
 void xbzrle_region_destroy(struct xbzrle_region *region);
 int xbzrle_region_mark(struct xbzrle_region *region, unsigned long first,
 		       unsigned long nr, const void __user *bitmap,
-		       unsigned long *done);
+		       unsigned long *bits);
 void xbzrle_region_attach(struct xbzrle_region *region,
 			  struct xbzrle_keeper *keeper);
 void xbzrle_region_settle_writes(struct xbzrle_region *region);

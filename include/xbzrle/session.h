@@ -79,8 +79,10 @@ struct xbzrle_name {
  * @stream: the round being read, and the bases
  * @round: number of the last round
  * @finished: that was a FINAL one
+ * @read_failed: the last read() that got @lock did
  * @watch: what poll() waits on
- * @memlock: the budget for bases, as charged to the process that set it
+ * @memlock: the budget for bases, as charged to the process that set it; more
+ *	while more than that is held
  * @reclaim: lets the system have bases
  */
 struct xbzrle_session {
@@ -92,6 +94,7 @@ struct xbzrle_session {
 	struct xbzrle_stream stream;
 	u64 round;
 	bool finished;
+	bool read_failed;
 	struct xbzrle_watch watch;
 	struct xbzrle_memlock memlock;
 	struct xbzrle_reclaim reclaim;

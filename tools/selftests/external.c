@@ -11,6 +11,7 @@
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 
 #include "child.h"
 #include "device.h"
@@ -338,6 +339,37 @@ TEST_F(external, large_bitmap)
 						 i * UNIT, UNIT));
 	munmap(mem, length);
 	free(bitmap);
+}
+
+static void no_handling(int signal)
+{
+	(void)signal;
+}
+
+/* Many units without a record, and somebody presses ^C. */
+TEST_F(external, signal_ends_a_read_that_finds_nothing)
+{
+	const struct itimerval soon = { .it_value.tv_usec = 50000 };
+	const struct sigaction action = { .sa_handler = no_handling };
+	const size_t units = 1 << 20, length = units * UNIT;
+	unsigned char *mem = mm_anon(length);
+	unsigned char byte;
+	uint32_t id;
+
+	if (!mem)
+		SKIP(return, "no address space");
+	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
+	ASSERT_EQ(0, add_region(self->fd, "large", mem, length, 0, &id));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	ASSERT_EQ(0, dev_mark_units(self->fd, id, 0, units));
+	ASSERT_EQ(0, dev_sync(self->fd, 0, NULL));
+	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &soon, NULL));
+	EXPECT_EQ(-1, read(self->fd, &byte, 1));
+	EXPECT_EQ(EINTR, errno);
+	/* The harness has one of its own. */
+	signal(SIGALRM, SIG_DFL);
+	munmap(mem, length);
 }
 
 /* As is documented: units before the fault may be marked, no others. */

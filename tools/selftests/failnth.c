@@ -648,17 +648,28 @@ static bool prepare_shared(void)
 	return s.regions[MORE].mem != MAP_FAILED;
 }
 
+static bool start_child(void)
+{
+	s.child = fork();
+	if (!s.child)
+		for (;;)
+			pause();
+	return s.child > 0;
+}
+
 static bool prepare_other(void)
 {
 	if (!map_more(PAGES * UNIT))
 		return false;
 	fill(s.regions[MORE].mem, PAGES);
 	s.regions[MORE].constant = true;
-	s.child = fork();
-	if (!s.child)
-		for (;;)
-			pause();
-	return s.child > 0;
+	return start_child();
+}
+
+/* What the first notifier of a process needs may fail, too. */
+static bool prepare_shared_other(void)
+{
+	return prepare_shared() && start_child();
 }
 
 static long call_register(void)
@@ -698,8 +709,8 @@ static long call_register_mapping(void)
 {
 	struct xbzrle_register reg;
 	long ret = dev_register(s.fd, "more", s.regions[MORE].mem,
-				s.more_length, 0, XBZRLE_TRACKER_MAPPING,
-				&reg);
+				s.more_length, s.child,
+				XBZRLE_TRACKER_MAPPING, &reg);
 
 	s.regions[MORE].id = reg.region_id;
 	return ret;
@@ -1210,6 +1221,9 @@ static const struct target targets[] = {
 	  .call = call_register_external, .finish = finish_register },
 	{ "REGISTER, mapping", 10, device_errors, .prepare = prepare_shared,
 	  .call = call_register_mapping, .finish = finish_register },
+	{ "REGISTER, mapping of another process", 12, device_errors,
+	  .prepare = prepare_shared_other, .call = call_register_mapping,
+	  .finish = finish_register },
 	{ "REGISTER, frozen", 12, device_errors, .prepare = prepare_private,
 	  .call = call_register_frozen, .finish = finish_register },
 	{ "MARK_DIRTY", 2, copy_errors, .call = call_mark },

@@ -311,6 +311,50 @@ TEST_F(freeze, process_loses_no_write)
 	EXPECT_ROUND(0);
 }
 
+/* More than a page table, and more than is done in one go, dense and sparse. */
+TEST_F(freeze, large_memory)
+{
+	const size_t pages = 1280, sparse = 40 << 20;
+	const size_t length = pages * UNIT;
+	unsigned char *dense = mm_anon(length), *thin = mm_anon(sparse);
+	unsigned char *then = mm_anon(length);
+	struct xbzrle_register out;
+	size_t i, at;
+
+	ASSERT_NE(NULL, dense);
+	ASSERT_NE(NULL, thin);
+	ASSERT_NE(NULL, then);
+	ASSERT_EQ(0, dev_set_cache(self->fd, 4 * length));
+	ASSERT_EQ(0, register_frozen(self->fd, "dense", dense, length,
+				     XBZRLE_TRACKER_PTE, &out));
+	ASSERT_EQ(0, register_frozen(self->fd, "thin", thin, sparse,
+				     XBZRLE_TRACKER_PTE, &out));
+	for (i = 0; i < pages; i++)
+		memset(dense + i * UNIT, i % 255 + 1, UNIT);
+	for (at = 0; at < sparse; at += 1 << 20) {
+		thin[at] = 1;
+		thin[at + (1 << 20) - UNIT] = at >> 20 | 1;
+	}
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(-1, model_diff(self->model, "dense", dense, 0, length));
+	EXPECT_EQ(-1, model_diff(self->model, "thin", thin, 0, sparse));
+
+	touch(dense, 0, pages);
+	for (at = 0; at < sparse; at += 1 << 20)
+		thin[at + (1 << 20) - UNIT]++;
+	memcpy(then, dense, length);
+	ASSERT_EQ(0, dev_sync(self->fd, MOMENT, NULL));
+	touch(dense, 0, pages);
+	ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+	EXPECT_EQ(-1, model_diff(self->model, "dense", then, 0, length));
+	EXPECT_EQ(-1, model_diff(self->model, "thin", thin, 0, sparse));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(-1, model_diff(self->model, "dense", dense, 0, length));
+	munmap(dense, length);
+	munmap(thin, sparse);
+	munmap(then, length);
+}
+
 /* A device that writes has the page already: it is copied, again and again. */
 TEST_F(freeze, held_page_is_copied)
 {

@@ -147,6 +147,44 @@ TEST(locked_memory_of_who_sets_it)
 	EXPECT_EQ(0, locked());
 }
 
+/* What is held of a round stays when the budget goes, and is charged. */
+TEST(locked_memory_that_is_held)
+{
+	int fd = dev_open(), i;
+	unsigned char *mem = mm_anon(LOCKED_MAX);
+	struct model *model = model_new();
+	struct xbzrle_stats stats;
+	struct xbzrle_register out;
+
+	ASSERT_LE(0, fd);
+	ASSERT_NE(NULL, mem);
+	ASSERT_NE(NULL, model);
+	for (i = 0; i < LOCKED_MAX; i += UNIT)
+		mem[i] = 1;
+	ASSERT_EQ(0, dev_set_cache(fd, LOCKED_MAX));
+	ASSERT_EQ(0, dev_register(fd, "heap", mem, LOCKED_MAX, 0,
+				  XBZRLE_TRACKER_EXTERNAL, &out));
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, dev_mark_units(fd, out.region_id, 0,
+					    LOCKED_MAX / UNIT));
+		ASSERT_EQ(0, dev_sync(fd, XBZRLE_SYNC_POINT_IN_TIME, NULL));
+		ASSERT_EQ(0, dev_set_cache(fd, 0));
+		ASSERT_EQ(0, dev_set_cache(fd, UNIT));
+		ASSERT_EQ(0, dev_stats(fd, &stats));
+		EXPECT_EQ(LOCKED_MAX, stats.cache_used);
+		EXPECT_EQ(LOCKED_MAX, locked());
+		ASSERT_EQ(0, dev_read_round(fd, model, 65536));
+		ASSERT_EQ(0, dev_stats(fd, &stats));
+		EXPECT_LE(stats.cache_used, UNIT);
+		EXPECT_EQ(UNIT, locked());
+		ASSERT_EQ(0, dev_set_cache(fd, LOCKED_MAX));
+	}
+	munmap(mem, LOCKED_MAX);
+	model_free(model);
+	close(fd);
+	EXPECT_EQ(0, locked());
+}
+
 /* Whoever may lock all memory is not limited. */
 TEST(locked_memory_of_the_privileged)
 {

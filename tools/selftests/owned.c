@@ -394,6 +394,8 @@ TEST_F(owned, fallocate_modes)
 	/* Behind the end there is nothing to punch. */
 	fallocate(self->rfd, punch, LENGTH, UNIT);
 	EXPECT_ROUND(0);
+	ASSERT_EQ(0, fallocate(self->rfd, punch, LENGTH - UNIT, 1 << 30));
+	EXPECT_ROUND(1);
 }
 
 /* It may be refused or seen, but it must not get past the tracker. */
@@ -499,6 +501,38 @@ TEST_F(owned, huge_pages_are_tracked_by_page)
 	EXPECT_EQ(-1, model_diff(self->model, "huge", mem, 0, length));
 	mm_write_file(SHMEM_HUGE, "never");
 	close(rfd);
+}
+
+/* A large folio may be larger than what the region has of it. */
+TEST_F(owned, forced_huge_page_behind_the_end)
+{
+	static const size_t lengths[] = { 5 * UNIT, HUGE_SIZE + 5 * UNIT };
+	struct xbzrle_sync s;
+	unsigned char *mem;
+	unsigned int i;
+	int rfd;
+
+	if (mm_write_file(SHMEM_HUGE, "force"))
+		SKIP(return, "no huge pages");
+	for (i = 0; i < ARRAY_SIZE(lengths); i++) {
+		rfd = dev_create(self->fd, i ? "large" : "small", lengths[i],
+				 NULL);
+		ASSERT_LE(0, rfd);
+		mem = mmap(NULL, lengths[i], PROT_READ | PROT_WRITE,
+			   MAP_SHARED, rfd, 0);
+		ASSERT_NE(MAP_FAILED, mem);
+		mem[0] = 1;
+		mem[lengths[i] - 1] = 1;
+		ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
+		EXPECT_GE((LENGTH + lengths[0] + i * lengths[1]) / UNIT,
+			  s.dirty_pages);
+		ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+		EXPECT_EQ(-1, model_diff(self->model, i ? "large" : "small",
+					 mem, 0, lengths[i]));
+		munmap(mem, lengths[i]);
+		close(rfd);
+	}
+	mm_write_file(SHMEM_HUGE, "never");
 }
 
 /*

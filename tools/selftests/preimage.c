@@ -341,11 +341,14 @@ TEST_F(preimage, punched_in_one_go_while_it_is_read)
 }
 
 #if MM_HAVE_HUGE_PAGES
-/* Some pages of a large folio are written again before their turn. */
+/*
+ * Some pages of a large folio are written again before their turn. One that was
+ * never written is locked once for all of its pages.
+ */
 TEST_F(preimage, written_in_a_large_folio_before_it_is_read)
 {
 	const size_t length = 2 * HUGE_SIZE;
-	unsigned int flags, i, n;
+	unsigned int flags, i, n, sum = 0;
 	unsigned char *mem;
 	int rfd;
 
@@ -356,8 +359,11 @@ TEST_F(preimage, written_in_a_large_folio_before_it_is_read)
 	ASSERT_LE(0, rfd);
 	mem = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, rfd, 0);
 	ASSERT_NE(MAP_FAILED, mem);
-	for (i = 0; i < length / UNIT; i++)
+	for (i = 0; i < HUGE_SIZE / UNIT; i++)
 		memset(mem + i * UNIT, i | 1, UNIT);
+	for (; i < length / UNIT; i++)
+		sum += *(volatile unsigned char *)(mem + i * UNIT);
+	ASSERT_EQ(0, sum);
 	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
 	for (flags = 0;; flags = MOMENT) {
 		touch(mem, 0, length / UNIT);
@@ -695,6 +701,39 @@ TEST_F(preimage, torn_while_it_is_read)
 	ASSERT_EQ(0, read_torn(self->fd, self->model, &errors));
 	EXPECT_EQ(0, errors);
 	EXPECT_SAME(self->mem);
+}
+
+/* A device's log has a bit for each page, and few are set. */
+TEST_F(preimage, marks_leave_other_bases_alone)
+{
+	unsigned char bitmap[PAGES / 8] = {};
+	unsigned int errors;
+	struct xbzrle_sync s;
+
+	touch(self->mem, 0, 20);
+	ASSERT_EQ(0, dev_mark(self->fd, self->id, 0, PAGES, bitmap));
+	ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
+	EXPECT_EQ(20, s.dirty_pages);
+	EXPECT_EQ(20, s.based_pages);
+	ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+
+	touch(self->mem, 0, 20);
+	bitmap[0] = 0x18;
+	ASSERT_EQ(0, dev_mark(self->fd, self->id, 0, PAGES, bitmap));
+	ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
+	EXPECT_EQ(20, s.dirty_pages);
+	EXPECT_EQ(18, s.based_pages);
+	ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+	EXPECT_EQ(2, self->model->round.page);
+	EXPECT_SAME(self->mem);
+
+	touch(self->mem, 0, 20);
+	SYNC_MOMENT(0);
+	bitmap[0] = 0;
+	ASSERT_EQ(0, dev_mark(self->fd, self->id, 0, PAGES, bitmap));
+	ASSERT_EQ(0, read_torn(self->fd, self->model, &errors));
+	EXPECT_EQ(0, errors);
+	EXPECT_SAME(self->then);
 }
 
 TEST_F(preimage, marked_in_a_round_of_a_moment)

@@ -3,10 +3,16 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
+#include <unistd.h>
+
+#include <linux/userfaultfd.h>
 
 #include "device.h"
+#include "mm.h"
 #include "uring.h"
 
 #include "harness.h"
@@ -653,6 +659,110 @@ TEST_F(stream, io_uring)
 	EXPECT_TRUE(model_idle(self->w.model));
 	EXPECT_EQ(-1, world_diff(&self->w));
 	uring_close(&u);
+}
+
+struct busy {
+	struct world *w;
+	unsigned char *bitmap;
+	struct uring u;
+	int ret;
+};
+
+static void *mark_slowly(void *arg)
+{
+	struct busy *b = arg;
+
+	b->ret = dev_mark(b->w->fd, b->w->id, 0, 1, b->bitmap);
+	return NULL;
+}
+
+static void *read_by_uring(void *arg)
+{
+	struct busy *b = arg;
+	char byte;
+
+	b->ret = uring_read(&b->u, b->w->fd, &byte, 1);
+	return NULL;
+}
+
+/* MARK_DIRTY waits for its bitmap with the session's lock. */
+TEST_F(stream, session_that_is_busy)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_zeropage zero = { .range.len = UNIT };
+	struct busy marker = { .w = &self->w, .ret = 1 };
+	struct busy reader = { .w = &self->w, .ret = 1 };
+	struct iovec iov = { self->w.mem, 1 };
+	pthread_t threads[2];
+	struct uffd_msg msg;
+	int uffd, fds[2];
+
+	uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+	if (uffd < 0 || uring_open(&reader.u))
+		SKIP(return, "no userfaultfd or no io_uring");
+	marker.bitmap = mm_anon(UNIT);
+	ASSERT_NE(NULL, marker.bitmap);
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_API, &api));
+	reg.range.start = (uintptr_t)marker.bitmap;
+	reg.range.len = UNIT;
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &reg));
+	ASSERT_EQ(0, pthread_create(&threads[0], NULL, mark_slowly, &marker));
+	ASSERT_EQ(sizeof(msg), read(uffd, &msg, sizeof(msg)));
+
+	EXPECT_EQ(-1, preadv2(self->w.fd, &iov, 1, -1, RWF_NOWAIT));
+	EXPECT_EQ(EAGAIN, errno);
+	ASSERT_EQ(0, fcntl(self->w.fd, F_SETFL, O_NONBLOCK));
+	EXPECT_EQ(-1, read(self->w.fd, self->w.mem, 1));
+	EXPECT_EQ(EAGAIN, errno);
+	ASSERT_EQ(0, pipe(fds));
+	EXPECT_EQ(-1, splice(self->w.fd, NULL, fds[1], NULL, 1, 0));
+	EXPECT_EQ(EAGAIN, errno);
+
+	/* poll() will not tell that it is free, as there is no round. */
+	ASSERT_EQ(0, pthread_create(&threads[1], NULL, read_by_uring, &reader));
+	usleep(200000);
+	zero.range.start = (uintptr_t)marker.bitmap;
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_ZEROPAGE, &zero));
+	ASSERT_EQ(0, pthread_join(threads[0], NULL));
+	EXPECT_EQ(0, marker.ret);
+	ASSERT_EQ(0, pthread_join(threads[1], NULL));
+	EXPECT_EQ(0, reader.ret);
+	uring_close(&reader.u);
+	close(fds[0]);
+	close(fds[1]);
+	close(uffd);
+	munmap(marker.bitmap, UNIT);
+}
+
+/* More small records than a buffer counts, from lots that are not full. */
+TEST_F(stream, many_small_records)
+{
+	const unsigned int pages = 1200;
+	const size_t length = pages * UNIT;
+	unsigned char *mem;
+	unsigned int i;
+	int rfd;
+
+	ASSERT_EQ(0, dev_set_cache(self->w.fd, length + LENGTH));
+	rfd = dev_create(self->w.fd, "many", length, NULL);
+	ASSERT_LE(0, rfd);
+	mem = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, rfd, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	for (i = 0; i < pages; i++)
+		scramble(mem + i * UNIT, i);
+	ASSERT_EQ(0, dev_round(self->w.fd, self->w.model, 0));
+	/* The first ones make no record. */
+	for (i = 0; i < 3; i++)
+		rewrite(mem + i * UNIT);
+	for (; i < pages; i++)
+		mem[i * UNIT + 100]++;
+	ASSERT_EQ(0, dev_sync(self->w.fd, 0, NULL));
+	ASSERT_EQ(0, dev_read_round(self->w.fd, self->w.model, 65536));
+	EXPECT_EQ(pages - 3, self->w.model->round.xbzrle);
+	EXPECT_EQ(-1, model_diff(self->w.model, "many", mem, 0, length));
+	munmap(mem, length);
+	close(rfd);
 }
 
 /* Receives a session over @sock and copies its round to @out. */
