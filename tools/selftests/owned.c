@@ -351,6 +351,15 @@ TEST_F(owned, read_only_mapping)
 	EXPECT_EQ(3, self->mem[0]);
 }
 
+/* There is nowhere to write it to, which is no error. */
+TEST_F(owned, syncing_does_nothing)
+{
+	self->mem[0]++;
+	EXPECT_EQ(0, msync(self->mem, LENGTH, MS_SYNC));
+	EXPECT_EQ(0, fsync(self->rfd));
+	EXPECT_ROUND(1);
+}
+
 TEST_F(owned, punch_hole)
 {
 	const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
