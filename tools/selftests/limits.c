@@ -312,6 +312,69 @@ TEST_F(limits, memory_of_a_control_group)
 	EXPECT_EQ(0, rmdir(GROUP));
 }
 
+/* Bytes of kernel memory that the group has, or -1. */
+static long kernel_memory(void)
+{
+	char text[4096], *p;
+	long bytes;
+
+	if (mm_read_file(GROUP "/memory.stat", text, sizeof(text)))
+		return -1;
+	p = strstr(text, "\nkernel ");
+	return p && sscanf(p, "\nkernel %ld", &bytes) == 1 ? bytes : -1;
+}
+
+static bool touch_in_group(unsigned char *mem)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		CHECK(!mm_write_file(GROUP "/cgroup.procs", "0"));
+		touch(mem);
+		_exit(wrong);
+	}
+	return !child_status(pid);
+}
+
+/* A page is kept for who writes it first, and is that group's. */
+TEST(memory_of_the_writers_group)
+{
+	struct model *model = model_new();
+	int fd = dev_open(), rfd;
+	unsigned char *mem;
+	long before, after;
+
+	ASSERT_LE(0, fd);
+	ASSERT_NE(NULL, model);
+	ASSERT_EQ(0, dev_set_cache(fd, 2 * LENGTH));
+	rfd = dev_create(fd, "ram", LENGTH, NULL);
+	ASSERT_LE(0, rfd);
+	mem = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED, rfd, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	touch(mem);
+	ASSERT_EQ(0, dev_round(fd, model, 0));
+	mm_write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
+	ASSERT_EQ(0, mkdir(GROUP, 0755));
+
+	before = kernel_memory();
+	ASSERT_LE(0, before);
+	ASSERT_TRUE(touch_in_group(mem));
+	after = kernel_memory();
+	EXPECT_LE((long)LENGTH, after - before);
+	/* And what a moment needs, beside the bases. */
+	ASSERT_EQ(0, dev_sync(fd, XBZRLE_SYNC_POINT_IN_TIME, NULL));
+	ASSERT_TRUE(touch_in_group(mem));
+	EXPECT_LE((long)LENGTH, kernel_memory() - after);
+	ASSERT_EQ(0, dev_read_round(fd, model, 65536));
+
+	ASSERT_EQ(0, dev_set_cache(fd, 0));
+	EXPECT_EQ(0, rmdir(GROUP));
+	model_free(model);
+	munmap(mem, LENGTH);
+	close(rfd);
+	close(fd);
+}
+
 static int drop_slabs(void)
 {
 	return mm_write_file("/proc/sys/vm/drop_caches", "2");
