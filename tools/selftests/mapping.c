@@ -48,6 +48,20 @@ static unsigned char *map_file(int file, size_t length)
 	return mem == MAP_FAILED ? NULL : mem;
 }
 
+/*
+ * Is there no page of the file that somebody holds? The kernel waits for those
+ * that it holds itself, but not forever.
+ */
+static bool let_go_of(int file)
+{
+	unsigned int tries;
+	int ret = -1;
+
+	for (tries = 0; ret && tries < 10; tries++)
+		ret = fcntl(file, F_ADD_SEALS, F_SEAL_WRITE);
+	return !ret;
+}
+
 /* The even pages are populated, the odd ones are holes. */
 FIXTURE_SETUP(mapping)
 {
@@ -811,6 +825,7 @@ TEST_F(mapping, huge_pages)
 {
 	const size_t length = 4 * HUGE_SIZE;
 	unsigned char *mem, *other;
+	struct xbzrle_register out;
 	unsigned int i, huge = 0;
 	int file;
 	pid_t pid;
@@ -830,7 +845,7 @@ TEST_F(mapping, huge_pages)
 	memset(other, 0x22, HUGE_SIZE);
 	ASSERT_EQ(0, dev_set_cache(self->fd, length + LENGTH));
 	ASSERT_EQ(0, dev_register(self->fd, "huge", mem, length, 0,
-				  XBZRLE_TRACKER_AUTO, NULL));
+				  XBZRLE_TRACKER_AUTO, &out));
 	for (i = 1; i < 6; i++) {
 		huge += !!mm_huge_bytes(other);
 		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
@@ -865,6 +880,8 @@ TEST_F(mapping, huge_pages)
 	mm_write_file(THP "shmem_enabled", "never");
 	munmap(mem, length);
 	munmap(other, length);
+	ASSERT_EQ(0, dev_unregister(self->fd, out.region_id));
+	EXPECT_TRUE(let_go_of(file));
 	close(file);
 }
 
@@ -1218,19 +1235,13 @@ TEST_F(mapping, unmapped_mapped_over_and_moved)
 /* Nothing of it stays behind: a file that is held anyhow cannot be sealed. */
 TEST_F(mapping, pages_are_let_go_of)
 {
-	unsigned int tries;
-	int ret = -1;
-
 	ASSERT_EQ(0, fallocate(self->file, PUNCH, 0, 8 * UNIT));
 	EXPECT_EXACT_ROUND();
 	ASSERT_EQ(0, munmap(self->mem, LENGTH));
 	EXPECT_EQ(-1, fcntl(self->file, F_ADD_SEALS, F_SEAL_WRITE));
 	EXPECT_EQ(EBUSY, errno);
 	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
-	/* The kernel waits for pages that it holds itself, but not forever. */
-	for (tries = 0; ret && tries < 10; tries++)
-		ret = fcntl(self->file, F_ADD_SEALS, F_SEAL_WRITE);
-	EXPECT_EQ(0, ret);
+	EXPECT_TRUE(let_go_of(self->file));
 }
 
 /* KiB that this process has locked, or -1. */
