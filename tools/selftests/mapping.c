@@ -1244,16 +1244,22 @@ TEST_F(mapping, pages_are_let_go_of)
 	EXPECT_TRUE(let_go_of(self->file));
 }
 
-/* KiB that this process has locked, or -1. */
-static long locked(void)
+/* KiB that a process has locked, or -1. */
+static long locked_by(pid_t pid)
 {
-	char text[4096], *p;
+	char path[32], text[4096], *p;
 	long kib;
 
-	if (mm_read_file("/proc/self/status", text, sizeof(text)))
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	if (mm_read_file(path, text, sizeof(text)))
 		return -1;
 	p = strstr(text, "VmLck:");
 	return p && sscanf(p, "VmLck: %ld kB", &kib) == 1 ? kib : -1;
+}
+
+static long locked(void)
+{
+	return locked_by(getpid());
 }
 
 static int register_as_user(unsigned char *mem)
@@ -1296,6 +1302,26 @@ TEST_F(mapping, counts_as_locked_memory)
 	if (!pid)
 		_exit(register_as_user(mem));
 	EXPECT_EQ(0, WEXITSTATUS(wait_for(pid)));
+}
+
+/* And not of the process whose memory it is. */
+TEST_F(mapping, counts_as_locked_memory_of_who_registers)
+{
+	struct xbzrle_register out;
+	struct child c;
+	long before;
+
+	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
+	before = locked();
+	ASSERT_TRUE(child_start(&c, self->mem));
+	ASSERT_EQ(0, dev_register(self->fd, "child", self->mem, LENGTH, c.pid,
+				  XBZRLE_TRACKER_MAPPING, &out));
+	EXPECT_EQ(before + (long)LENGTH / 1024, locked());
+	EXPECT_EQ(0, locked_by(c.pid));
+	ASSERT_EQ(0, dev_unregister(self->fd, out.region_id));
+	EXPECT_EQ(before, locked());
+	EXPECT_EQ(0, locked_by(c.pid));
+	child_kill(&c);
 }
 
 TEST_F(mapping, large_sparse_file)
