@@ -754,6 +754,57 @@ TEST_F(mapping, content_outlives_reclaim)
 	close(file);
 }
 
+/* Have memory about that is free and was written. */
+static bool free_written_memory(void)
+{
+	const size_t length = 16UL << 20;
+	unsigned char *mem = mm_anon(length);
+
+	if (!mem)
+		return false;
+	memset(mem, 0xa5, length);
+	return !munmap(mem, length);
+}
+
+/*
+ * Of what is allocated ahead, pages still have what was there before: they are
+ * cleared when somebody touches them.
+ */
+TEST_F(mapping, allocated_and_never_touched)
+{
+	static const uint32_t trackers[] = {
+		XBZRLE_TRACKER_MAPPING, XBZRLE_TRACKER_EXTERNAL,
+		XBZRLE_TRACKER_PTE,
+	};
+	struct xbzrle_register out;
+	unsigned char *mem;
+	unsigned int i;
+	int file;
+
+	for (i = 0; i < ARRAY_SIZE(trackers); i++) {
+		char name[2] = { 'a' + i };
+
+		if (trackers[i] == XBZRLE_TRACKER_PTE && !dev_has_pte())
+			continue;
+		ASSERT_TRUE(free_written_memory());
+		file = mm_shared_file(LENGTH);
+		ASSERT_EQ(0, fallocate(file, 0, 0, LENGTH));
+		mem = map_file(file, LENGTH);
+		ASSERT_NE(NULL, mem);
+		ASSERT_EQ(0, dev_register(self->fd, name, mem, LENGTH, 0,
+					  trackers[i], &out));
+		if (trackers[i] == XBZRLE_TRACKER_EXTERNAL)
+			ASSERT_EQ(0, dev_mark_units(self->fd, out.region_id, 0,
+						    PAGES));
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		EXPECT_EQ(0, self->model->round.page);
+		EXPECT_EQ(-1, model_diff(self->model, name, mem, 0, LENGTH));
+		ASSERT_EQ(0, dev_unregister(self->fd, out.region_id));
+		munmap(mem, LENGTH);
+		close(file);
+	}
+}
+
 TEST_F(mapping, sealed_when_it_is_dropped)
 {
 	int file = memfd_create("sealed", MFD_ALLOW_SEALING);
