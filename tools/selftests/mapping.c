@@ -805,6 +805,37 @@ TEST_F(mapping, allocated_and_never_touched)
 	}
 }
 
+/* Nobody reads it, and what else there is can be had. */
+TEST_F(mapping, broken_page)
+{
+	char byte;
+	pid_t pid;
+	int status;
+
+	self->mem[4 * UNIT]++;
+	self->mem[6 * UNIT]++;
+	pid = fork();
+	if (!pid)
+		_exit(madvise(self->mem + 4 * UNIT, UNIT, MADV_HWPOISON) &&
+		      errno == EINVAL);
+	/* Some kernels (6.12) end who does that with SIGBUS. */
+	status = wait_for(pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status))
+		return;
+	ASSERT_EQ(-1, pread(self->file, &byte, 1, 4 * UNIT));
+	ASSERT_EQ(EIO, errno);
+	EXPECT_EQ(-EIO, dev_sync(self->fd, XBZRLE_SYNC_POINT_IN_TIME, NULL));
+	ASSERT_EQ(0, dev_sync(self->fd, 0, NULL));
+	EXPECT_EQ(-EIO, dev_read_round(self->fd, self->model, 65536));
+	EXPECT_EQ(-EIO, dev_read_round(self->fd, self->model, 65536));
+	/* A hole in its place ends that. */
+	ASSERT_EQ(0, fallocate(self->file, PUNCH, 4 * UNIT, UNIT));
+	ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+	EXPECT_SAME();
+	self->mem[8 * UNIT]++;
+	EXPECT_ROUND_OF(1);
+}
+
 TEST_F(mapping, sealed_when_it_is_dropped)
 {
 	int file = memfd_create("sealed", MFD_ALLOW_SEALING);
