@@ -1043,6 +1043,60 @@ TEST_F(ioctl, rights_in_a_user_namespace)
 	EXPECT_EQ(EPERM, WEXITSTATUS(status));
 }
 
+/* What is wrong in a namespace of pids that begins with this process, or 0. */
+static int register_by_inner_pid(pid_t outside)
+{
+	unsigned char *mem = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	unsigned char *content = malloc(LENGTH);
+	struct model *m = model_new();
+	int fd = dev_open();
+	pid_t pid;
+
+	if (fd < 0 || mem == MAP_FAILED || !content || !m || getpid() != 1)
+		return 1;
+	memset(mem, 0x5a, LENGTH);
+	memcpy(content, mem, LENGTH);
+	pid = fork();
+	if (!pid)
+		pause();
+	/* What is there is the child's alone. */
+	munmap(mem, LENGTH);
+	if (outside <= pid ||
+	    dev_register(fd, "outside", mem, LENGTH, outside,
+			 XBZRLE_TRACKER_AUTO, NULL) != -ESRCH)
+		return 2;
+	if (dev_register(fd, "inside", mem, LENGTH, pid, XBZRLE_TRACKER_AUTO,
+			 NULL))
+		return 3;
+	if (dev_round(fd, m, 0) ||
+	    model_diff(m, "inside", content, 0, LENGTH) != -1)
+		return 4;
+	/* The child ends with its namespace. */
+	return 0;
+}
+
+/* A pid is what the caller knows the process by. */
+TEST_F(ioctl, pid_in_a_namespace)
+{
+	pid_t outside = getpid(), pid;
+	int status;
+
+	pid = fork();
+	if (!pid) {
+		if (unshare(CLONE_NEWPID))
+			_exit(255);
+		pid = fork();
+		if (!pid)
+			_exit(register_by_inner_pid(outside));
+		waitpid(pid, &status, 0);
+		_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 254);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_TRUE(WIFEXITED(status));
+	EXPECT_EQ(0, WEXITSTATUS(status));
+}
+
 TEST_F(ioctl, unregister)
 {
 	EXPECT_EQ(-EINVAL, dev_unregister(self->fd, self->id + 1));
