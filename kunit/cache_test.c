@@ -35,6 +35,21 @@ static struct page *new_page(struct kunit *test)
 	return page;
 }
 
+/* Of which the test keeps a reference. */
+static struct page *shared_page(struct kunit *test)
+{
+	struct page *page = new_page(test);
+
+	get_page(page);
+	return page;
+}
+
+static void expect_given_back(struct kunit *test, struct page *page)
+{
+	KUNIT_EXPECT_EQ(test, page_count(page), 1);
+	put_page(page);
+}
+
 static struct page *replace(struct xbzrle_cache *cache,
 			    struct xbzrle_base *base, struct page *page)
 {
@@ -154,18 +169,15 @@ static void cache_references_are_given_back(struct kunit *test)
 
 	set_pages(test, ARRAY_SIZE(page));
 	for (i = 0; i < ARRAY_SIZE(page); i++) {
-		page[i] = new_page(test);
-		get_page(page[i]);
+		page[i] = shared_page(test);
 		KUNIT_EXPECT_NULL(test, admit(cache, i, page[i]));
 	}
 	set_pages(test, 10);
 	KUNIT_EXPECT_EQ(test, cache->used, 10U);
 	xbzrle_cache_drop(cache, 0, ARRAY_SIZE(page));
 	KUNIT_EXPECT_EQ(test, cache->used, 0U);
-	for (i = 0; i < ARRAY_SIZE(page); i++) {
-		KUNIT_EXPECT_EQ(test, page_count(page[i]), 1);
-		put_page(page[i]);
-	}
+	for (i = 0; i < ARRAY_SIZE(page); i++)
+		expect_given_back(test, page[i]);
 }
 
 static void growing_keeps_every_base(struct kunit *test)
@@ -213,6 +225,17 @@ static void what_reclaim_takes_is_counted_and_given(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, sweep(test, 0, 8), 0UL);
 	KUNIT_EXPECT_EQ(test, cache->used, 8U);
 	KUNIT_EXPECT_EQ(test, sweep(test, 0, 8), 8UL);
+}
+
+static void what_reclaim_frees_is_given_back(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct page *page = shared_page(test);
+
+	set_pages(test, 1);
+	KUNIT_EXPECT_NULL(test, admit(cache, 1, page));
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_shrink(cache, 1), 1UL);
+	expect_given_back(test, page);
 }
 
 static void reclaim_takes_the_cold(struct kunit *test)
@@ -386,6 +409,52 @@ static void overflowing_unit_loses_its_base_and_comes_back(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, sits_out);
 }
 
+/* Twice as long for every further overflow, and in the end no longer. */
+static void sitting_out_doubles(struct kunit *test)
+{
+	static const unsigned int rounds[] = { 1, 2, 4, 8, 16, 32, 64, 64 };
+	struct xbzrle_cache *cache = test->priv;
+	struct xbzrle_base *base;
+	unsigned int waits, i;
+	bool sits_out;
+
+	set_pages(test, 4);
+	KUNIT_EXPECT_NULL(test, admit(cache, 3, new_page(test)));
+	crowd(test);
+	base = xbzrle_cache_find(cache, 3, &sits_out);
+	put_page(overflow(cache, base, new_page(test)));
+	for (i = 0; i < ARRAY_SIZE(rounds); i++) {
+		base = xbzrle_cache_find(cache, 3, &sits_out);
+		KUNIT_ASSERT_NOT_NULL(test, base);
+		put_page(overflow(cache, base, new_page(test)));
+		for (waits = 0; waits < 100; waits++) {
+			xbzrle_cache_find(cache, 3, &sits_out);
+			if (!sits_out)
+				break;
+		}
+		KUNIT_EXPECT_EQ(test, waits, rounds[i]);
+		KUNIT_ASSERT_NULL(test, admit(cache, 3, new_page(test)));
+	}
+}
+
+static void page_of_a_unit_that_sits_out_is_given_back(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct page *page = shared_page(test);
+	struct xbzrle_base *base;
+	bool sits_out;
+
+	set_pages(test, 4);
+	KUNIT_EXPECT_NULL(test, admit(cache, 3, new_page(test)));
+	crowd(test);
+	base = xbzrle_cache_find(cache, 3, &sits_out);
+	put_page(overflow(cache, base, new_page(test)));
+	base = xbzrle_cache_find(cache, 3, &sits_out);
+	put_page(overflow(cache, base, page));
+	KUNIT_EXPECT_EQ(test, cache->sitting_out, 1U);
+	expect_given_back(test, page);
+}
+
 static void where_there_is_room_nobody_sits_out(struct kunit *test)
 {
 	struct xbzrle_cache *cache = test->priv;
@@ -478,8 +547,26 @@ static void what_is_about_to_change_is_wanted_as_what_was_sent(struct kunit *tes
 	KUNIT_EXPECT_TRUE(test, xbzrle_cache_wants(cache, 2, &spare));
 	KUNIT_EXPECT_PTR_EQ(test, spare, a);
 	KUNIT_EXPECT_EQ(test, cache->used, 0U);
+	KUNIT_EXPECT_EQ(test, cache->evicted, 1ULL);
 	KUNIT_EXPECT_NULL(test, xbzrle_cache_admit(cache, 2, b, false));
 	put_page(a);
+}
+
+/* As xbzrle_cache_drop_bases() has it on its way, until the counters are gone. */
+static void nothing_comes_in_while_bases_are_dropped(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct page *spare, *page = new_page(test);
+
+	set_pages(test, 4);
+	cache->dropping = true;
+	KUNIT_EXPECT_FALSE(test, xbzrle_cache_wants(cache, 1, &spare));
+	KUNIT_EXPECT_NULL(test, spare);
+	KUNIT_ASSERT_PTR_EQ(test, admit(cache, 1, page), page);
+	KUNIT_EXPECT_TRUE(test, xa_empty(&cache->freq));
+	cache->dropping = false;
+	KUNIT_EXPECT_TRUE(test, xbzrle_cache_wants(cache, 1, &spare));
+	KUNIT_EXPECT_NULL(test, admit(cache, 1, page));
 }
 
 static void base_in_use_is_not_evicted(struct kunit *test)
@@ -564,6 +651,36 @@ static void moments_come_before_bases(struct kunit *test)
 	put_page(page[3]);
 }
 
+static void base_that_gives_way_to_a_moment_is_given_back(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct page *base = shared_page(test), *moment = new_page(test);
+
+	set_pages(test, 1);
+	KUNIT_EXPECT_NULL(test, admit(cache, 1, base));
+	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, 2, moment, true), 0);
+	KUNIT_EXPECT_EQ(test, cache->used, 0U);
+	expect_given_back(test, base);
+}
+
+static void smaller_budget_has_moments_stay(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	int i;
+
+	set_pages(test, 4);
+	sweep(test, 0, 2);
+	for (i = 2; i < 4; i++)
+		KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, i, new_page(test),
+							false), 0);
+	set_pages(test, 3);
+	KUNIT_EXPECT_EQ(test, cache->used, 1U);
+	KUNIT_EXPECT_EQ(test, cache->held, 2U);
+	set_pages(test, 1);
+	KUNIT_EXPECT_EQ(test, cache->used, 0U);
+	KUNIT_EXPECT_EQ(test, cache->held, 2U);
+}
+
 static void first_moment_stays(struct kunit *test)
 {
 	struct xbzrle_cache *cache = test->priv;
@@ -586,10 +703,9 @@ static void moments_of_a_region_go_with_it(struct kunit *test)
 	struct xbzrle_cache *cache = test->priv;
 	unsigned long a = xbzrle_cache_reserve(cache, 8);
 	unsigned long b = xbzrle_cache_reserve(cache, 8);
-	struct page *page = new_page(test), *got;
+	struct page *page = shared_page(test), *got;
 
 	set_pages(test, 8);
-	get_page(page);
 	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, a + 1, page, true), 0);
 	KUNIT_EXPECT_EQ(test, xbzrle_cache_hold(cache, b + 1, new_page(test), true),
 			0);
@@ -598,9 +714,8 @@ static void moments_of_a_region_go_with_it(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, cache->held, 2U);
 	xbzrle_cache_drop(cache, a, 8);
 	KUNIT_EXPECT_EQ(test, cache->held, 1U);
-	KUNIT_EXPECT_EQ(test, page_count(page), 1);
 	KUNIT_EXPECT_FALSE(test, xbzrle_cache_release(cache, a + 1, &got));
-	put_page(page);
+	expect_given_back(test, page);
 }
 
 /* Random calls; what the cache says it holds must be what it holds. */
@@ -660,6 +775,7 @@ static struct kunit_case cache_cases[] = {
 	KUNIT_CASE(growing_keeps_every_base),
 	KUNIT_CASE(shrinking_keeps_the_hot),
 	KUNIT_CASE(what_reclaim_takes_is_counted_and_given),
+	KUNIT_CASE(what_reclaim_frees_is_given_back),
 	KUNIT_CASE(reclaim_takes_the_cold),
 	KUNIT_CASE(dropping_a_range_leaves_the_rest),
 	KUNIT_CASE(cyclic_set_larger_than_the_cache_hits),
@@ -669,13 +785,18 @@ static struct kunit_case cache_cases[] = {
 	KUNIT_CASE(what_was_sent_long_ago_counts),
 	KUNIT_CASE(what_was_given_up_makes_room),
 	KUNIT_CASE(overflowing_unit_loses_its_base_and_comes_back),
+	KUNIT_CASE(sitting_out_doubles),
+	KUNIT_CASE(page_of_a_unit_that_sits_out_is_given_back),
 	KUNIT_CASE(where_there_is_room_nobody_sits_out),
 	KUNIT_CASE(success_forgives_an_overflow),
 	KUNIT_CASE(without_a_page_the_base_goes),
 	KUNIT_CASE(what_is_about_to_change_is_wanted_as_what_was_sent),
+	KUNIT_CASE(nothing_comes_in_while_bases_are_dropped),
 	KUNIT_CASE(base_in_use_is_not_evicted),
 	KUNIT_CASE(victim_is_found_among_bases_in_use),
 	KUNIT_CASE(moments_come_before_bases),
+	KUNIT_CASE(base_that_gives_way_to_a_moment_is_given_back),
+	KUNIT_CASE(smaller_budget_has_moments_stay),
 	KUNIT_CASE(first_moment_stays),
 	KUNIT_CASE(moments_of_a_region_go_with_it),
 	KUNIT_CASE(counts_stay_right),

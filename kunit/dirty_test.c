@@ -196,17 +196,21 @@ static void who_comes_second_does_not_wait(struct kunit *test)
 	const unsigned long unit = 4242;
 	struct xbzrle_dirty_set *set = make_set(test, 1UL << 20);
 	unsigned long first, bit;
-	int held_up, i;
+	int turn, i;
 
-	for (held_up = 0; held_up < XBZRLE_DIRTY_LEVELS; held_up++) {
-		for (i = 0, bit = unit; i <= held_up; i++) {
+	/* Each way to add, at each level. */
+	for (turn = 0; turn < 3 * XBZRLE_DIRTY_LEVELS; turn++) {
+		for (i = 0, bit = unit; i <= turn / 3; i++) {
 			set_bit(bit, set->level[i]);
 			bit /= BITS_PER_LONG;
 		}
-		if (held_up % 2)
+		if (turn % 3 == 0)
+			xbzrle_dirty_add(set, unit);
+		else if (turn % 3 == 1)
 			xbzrle_dirty_add_range(set, unit, 1);
 		else
-			xbzrle_dirty_add(set, unit);
+			KUNIT_EXPECT_TRUE(test,
+					  xbzrle_dirty_test_and_add(set, unit));
 		first = 0;
 		KUNIT_EXPECT_EQ(test, xbzrle_dirty_next(set, &first, 2), 1UL);
 		KUNIT_EXPECT_EQ(test, first, unit);
