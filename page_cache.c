@@ -96,6 +96,7 @@ static unsigned int history(const struct xbzrle_cache *cache,
 
 static void count_use(const struct xbzrle_cache *cache, struct xbzrle_use *use)
 {
+	lockdep_assert_held(&cache->lock);
 	use->rounds = history(cache, use) | THIS_ROUND;
 	use->last = cache->round;
 }
@@ -109,6 +110,7 @@ static unsigned int worth(const struct xbzrle_cache *cache,
 {
 	unsigned int rounds = history(cache, use), sent, span, missed;
 
+	lockdep_assert_held(&cache->lock);
 	/* Never sent: it is about to be, or it is new. */
 	if (!use->rounds)
 		return 1;
@@ -158,6 +160,7 @@ static void base_free(struct xbzrle_cache *cache, struct xbzrle_base *base)
 {
 	struct xbzrle_base *last = xa_erase(&cache->slots, --cache->used);
 
+	lockdep_assert_held(&cache->lock);
 	if (last != base) {
 		/* The place is there, so this store allocates nothing. */
 		xa_store(&cache->slots, base->slot, last, LOCKED_GFP);
@@ -171,6 +174,7 @@ static struct page *evict(struct xbzrle_cache *cache, struct xbzrle_base *base)
 {
 	struct page *page = base->page;
 
+	lockdep_assert_held(&cache->lock);
 	trace_xbzrle_evict(base->key, worth(cache, base->use));
 	xa_erase(&cache->entries, base->key);
 	base_free(cache, base);
@@ -179,12 +183,14 @@ static struct page *evict(struct xbzrle_cache *cache, struct xbzrle_base *base)
 
 static bool cache_full(const struct xbzrle_cache *cache)
 {
+	lockdep_assert_held(&cache->lock);
 	return (u64)cache->used + cache->held >= cache->capacity;
 }
 
 /* Was somebody without room, in this round or the last? */
 static bool crowded(const struct xbzrle_cache *cache)
 {
+	lockdep_assert_held(&cache->lock);
 	return cache->round - cache->crowded <= 1;
 }
 
@@ -350,6 +356,7 @@ struct xbzrle_base *xbzrle_cache_find(struct xbzrle_cache *cache,
 static void sit_out(struct xbzrle_cache *cache, unsigned long key,
 		    unsigned int overflows, unsigned int wait)
 {
+	lockdep_assert_held(&cache->lock);
 	if (overflows && cache->sitting_out < cache->capacity / 4) {
 		xa_store(&cache->entries, key, sit_out_entry(overflows, wait),
 			 LOCKED_GFP);
@@ -429,6 +436,7 @@ static struct xbzrle_base *choose_victim(struct xbzrle_cache *cache,
 {
 	struct xbzrle_base *victim = draw_victim(cache);
 
+	lockdep_assert_held(&cache->lock);
 	cache->crowded = cache->round;
 	if (victim && worth(cache, victim->use) < max(worth(cache, use), 1U))
 		return victim;
@@ -483,6 +491,7 @@ unlock:
 static int base_add(struct xbzrle_cache *cache, struct xbzrle_base *base,
 		    void *old)
 {
+	lockdep_assert_held(&cache->lock);
 	if (xa_is_err(xa_store(&cache->slots, cache->used, base, LOCKED_GFP)))
 		return -ENOMEM;
 	if (xa_is_err(xa_store(&cache->entries, base->key, base,

@@ -38,7 +38,8 @@ struct xbzrle_session *xbzrle_session_open(void)
 	init_waitqueue_head(&session->watch.wait);
 	INIT_LIST_HEAD(&session->dropped);
 	session->next_id = 1;
-	ret = xbzrle_stream_init(&session->stream, &session->regions);
+	ret = xbzrle_stream_init(&session->stream, &session->lock,
+				 &session->regions);
 	if (ret) {
 		kvfree(session);
 		return ERR_PTR(ret);
@@ -56,6 +57,7 @@ static int retire_name(struct xbzrle_session *session,
 {
 	struct xbzrle_name *name;
 
+	lockdep_assert_held(&session->lock);
 	if (!region->announced)
 		return 0;
 	name = kmalloc(struct_size(name, name, region->name_len),
@@ -202,6 +204,7 @@ static bool name_taken(struct xbzrle_session *session, const char *name,
 {
 	struct xbzrle_name *dropped;
 
+	lockdep_assert_held(&session->lock);
 	if (region_has_name(session, name, len))
 		return true;
 	list_for_each_entry(dropped, &session->dropped, link)
@@ -568,6 +571,7 @@ static int harvest_all(struct xbzrle_session *session, bool full, bool moment)
 	unsigned long id;
 	int ret;
 
+	lockdep_assert_held(&session->lock);
 	xa_for_each(&session->regions, id, region) {
 		region->all_due = full || !region->announced;
 		region->moment = moment;
@@ -588,6 +592,7 @@ static int find_ended(struct xbzrle_session *session, struct xbzrle_sync *sync)
 	unsigned long id;
 	int ret;
 
+	lockdep_assert_held(&session->lock);
 	xa_for_each(&session->regions, id, region) {
 		ret = region->ops->check(region, &sync->error_addr);
 		if (ret) {
@@ -603,6 +608,7 @@ static bool setup_is_due(struct xbzrle_session *session)
 	struct xbzrle_region *region;
 	unsigned long id;
 
+	lockdep_assert_held(&session->lock);
 	xa_for_each(&session->regions, id, region)
 		if (!region->announced)
 			return true;
@@ -714,6 +720,7 @@ static int mark_region(struct xbzrle_session *session,
 	u64 left = mark->nr_units;
 	int ret;
 
+	lockdep_assert_held(&session->lock);
 	for (; left; left -= nr, first += nr, bitmap += nr / BITS_PER_BYTE) {
 		nr = min_t(u64, left, XBZRLE_MARK_CHUNK);
 		ret = xbzrle_region_mark(region, first, nr, bitmap, bits);
@@ -768,6 +775,7 @@ int xbzrle_session_mark_dirty(struct xbzrle_cmd *cmd)
 static unsigned long count_pending(struct xbzrle_session *session,
 				   const struct xbzrle_region *region)
 {
+	lockdep_assert_held(&session->lock);
 	return session->stream.active ? region->nr_pending : 0;
 }
 

@@ -29,17 +29,20 @@ static_assert(XBZRLE_CAPTURE_LOT == XBZRLE_SIMD_BATCH);
 /**
  * xbzrle_stream_init() - make an idle stream without bases
  * @stream: the stream, zeroed
+ * @lock: the session's lock
  * @regions: the session's regions by id
  *
  * Context: may sleep.
  * Return: 0 or -ENOMEM.
  */
-int xbzrle_stream_init(struct xbzrle_stream *stream, struct xarray *regions)
+int xbzrle_stream_init(struct xbzrle_stream *stream, struct mutex *lock,
+		       struct xarray *regions)
 {
 	stream->buf = kvmalloc(XBZRLE_STREAM_BUF,
 			       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!stream->buf)
 		return -ENOMEM;
+	stream->lock = lock;
 	stream->regions = regions;
 	stream->based_bytes = XBZRLE_UNIT_SIZE / 2 << AVERAGE_SHIFT;
 	stream->whole_bytes = (XBZRLE_WIRE_HEADER + XBZRLE_UNIT_SIZE) <<
@@ -100,6 +103,7 @@ int xbzrle_stream_prepare_setup(struct xbzrle_stream *stream)
 	u64 total = 0;
 	u8 *setup, *p;
 
+	lockdep_assert_held(stream->lock);
 	xa_for_each(stream->regions, id, region) {
 		len += 1 + region->name_len + sizeof(u64);
 		total += region_length(region);
@@ -129,6 +133,7 @@ int xbzrle_stream_prepare_setup(struct xbzrle_stream *stream)
  */
 void xbzrle_stream_drop_setup(struct xbzrle_stream *stream)
 {
+	lockdep_assert_held(stream->lock);
 	kvfree(stream->setup);
 	stream->setup = NULL;
 	stream->setup_len = 0;
@@ -177,6 +182,7 @@ void xbzrle_stream_estimate(struct xbzrle_stream *stream, bool full,
 	u64 dirty = 0, based = 0;
 	unsigned long id;
 
+	lockdep_assert_held(stream->lock);
 	xa_for_each(stream->regions, id, region) {
 		dirty += full ? xbzrle_region_count_full(region) :
 				region->nr_pending;
@@ -205,6 +211,7 @@ int xbzrle_stream_hold_moment(struct xbzrle_stream *stream)
 	unsigned long id;
 	int ret;
 
+	lockdep_assert_held(stream->lock);
 	xa_for_each(stream->regions, id, region) {
 		ret = xbzrle_capture_moment(&stream->capture, region);
 		if (ret)
@@ -224,6 +231,7 @@ void xbzrle_stream_end_moment(struct xbzrle_stream *stream)
 	struct xbzrle_region *region;
 	unsigned long id;
 
+	lockdep_assert_held(stream->lock);
 	stream->moment = false;
 	xa_for_each(stream->regions, id, region) {
 		region->moment = false;
@@ -250,6 +258,7 @@ void xbzrle_stream_start(struct xbzrle_stream *stream, bool full, bool final,
 	struct xbzrle_region *region;
 	unsigned long id;
 
+	lockdep_assert_held(stream->lock);
 	if (full)
 		xbzrle_cache_drop_bases(&stream->cache);
 	xa_for_each(stream->regions, id, region) {
@@ -706,6 +715,7 @@ ssize_t xbzrle_stream_read(struct xbzrle_stream *stream, struct iov_iter *to)
 {
 	ssize_t setup = 0, records;
 
+	lockdep_assert_held(stream->lock);
 	if (!stream->active)
 		return 0;
 	if (stream->setup) {
@@ -751,6 +761,7 @@ void xbzrle_stream_distrust(struct xbzrle_stream *stream,
 	unsigned long key = region->key + first, index;
 	void *entry;
 
+	lockdep_assert_held(stream->lock);
 	if (stream->moment)
 		WRITE_ONCE(stream->capture.torn, true);
 	xa_for_each_range(&stream->cache.entries, index, entry, key,
@@ -770,6 +781,7 @@ void xbzrle_stream_distrust(struct xbzrle_stream *stream,
 void xbzrle_stream_forget(struct xbzrle_stream *stream,
 			  struct xbzrle_region *region)
 {
+	lockdep_assert_held(stream->lock);
 	xbzrle_capture_reset(&stream->capture);
 	if (stream->round_region == region)
 		stream->round_region = NULL;

@@ -12,6 +12,7 @@
 #include <uapi/linux/xbzrle.h>
 
 struct iov_iter;
+struct mutex;
 struct xbzrle_region;
 
 /*
@@ -37,6 +38,7 @@ struct xbzrle_passing {
 
 /**
  * struct xbzrle_stream - what a session has still to hand out
+ * @lock: the session's
  * @regions: id to region; the session's
  * @cache: bases of all regions
  * @capture: the units being captured
@@ -63,10 +65,10 @@ struct xbzrle_passing {
  * @cursor_region: id of the region to go on with
  * @cursor_unit: its unit to go on with
  *
- * Everything is protected by the session's lock; @active may be looked at
- * without.
+ * Everything is protected by @lock; @active may be looked at without.
  */
 struct xbzrle_stream {
+	struct mutex *lock; /* the session's */
 	struct xarray *regions;
 	struct xbzrle_cache cache;
 	struct xbzrle_capturer capture;
@@ -94,7 +96,8 @@ struct xbzrle_stream {
 	unsigned long cursor_unit;
 };
 
-int xbzrle_stream_init(struct xbzrle_stream *stream, struct xarray *regions);
+int xbzrle_stream_init(struct xbzrle_stream *stream, struct mutex *lock,
+		       struct xarray *regions);
 void xbzrle_stream_destroy(struct xbzrle_stream *stream);
 int xbzrle_stream_prepare_setup(struct xbzrle_stream *stream);
 void xbzrle_stream_drop_setup(struct xbzrle_stream *stream);
