@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <kunit/test.h>
+#include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/prandom.h>
+#include <linux/sched.h>
 
 #include <xbzrle/page_cache.h>
 
@@ -552,7 +554,7 @@ static void what_is_about_to_change_is_wanted_as_what_was_sent(struct kunit *tes
 	put_page(a);
 }
 
-/* As xbzrle_cache_drop_bases() has it on its way, until the counters are gone. */
+/* As xbzrle_cache_drop_bases() has it until the counters are gone. */
 static void nothing_comes_in_while_bases_are_dropped(struct kunit *test)
 {
 	struct xbzrle_cache *cache = test->priv;
@@ -567,6 +569,63 @@ static void nothing_comes_in_while_bases_are_dropped(struct kunit *test)
 	cache->dropping = false;
 	KUNIT_EXPECT_TRUE(test, xbzrle_cache_wants(cache, 1, &spare));
 	KUNIT_EXPECT_NULL(test, admit(cache, 1, page));
+}
+
+#define OFFERED	1000UL
+
+static int offer_again_and_again(void *data)
+{
+	struct page *page;
+	unsigned long key;
+
+	while (!kthread_should_stop()) {
+		for (key = 0; key < OFFERED; key++) {
+			page = alloc_page(GFP_KERNEL);
+			if (page)
+				page = xbzrle_cache_admit(data, key, page,
+							  false);
+			if (page)
+				put_page(page);
+		}
+		cond_resched();
+	}
+	return 0;
+}
+
+static unsigned int bases_without_counter(struct xbzrle_cache *cache)
+{
+	unsigned int lost = 0;
+	struct xbzrle_use *leaf;
+	unsigned long key;
+	void *entry;
+
+	spin_lock(&cache->lock);
+	xa_for_each(&cache->entries, key, entry) {
+		leaf = xa_load(&cache->freq, key / XBZRLE_CACHE_FREQ_LEAF);
+		lost += !leaf || ((struct xbzrle_base *)entry)->use !=
+				 leaf + key % XBZRLE_CACHE_FREQ_LEAF;
+	}
+	spin_unlock(&cache->lock);
+	return lost;
+}
+
+static void no_base_outlives_its_counter(struct kunit *test)
+{
+	struct xbzrle_cache *cache = test->priv;
+	struct task_struct *offerer;
+	unsigned int lost = 0, i;
+
+	set_pages(test, OFFERED);
+	offerer = kthread_run(offer_again_and_again, cache, "xbzrle_offerer");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(offerer));
+	for (i = 0; i < 100 && !lost; i++) {
+		/* Until it has offered some. */
+		schedule_timeout_uninterruptible(1);
+		xbzrle_cache_drop_bases(cache);
+		lost = bases_without_counter(cache);
+	}
+	kthread_stop(offerer);
+	KUNIT_EXPECT_EQ(test, lost, 0U);
 }
 
 static void base_in_use_is_not_evicted(struct kunit *test)
@@ -792,6 +851,7 @@ static struct kunit_case cache_cases[] = {
 	KUNIT_CASE(without_a_page_the_base_goes),
 	KUNIT_CASE(what_is_about_to_change_is_wanted_as_what_was_sent),
 	KUNIT_CASE(nothing_comes_in_while_bases_are_dropped),
+	KUNIT_CASE(no_base_outlives_its_counter),
 	KUNIT_CASE(base_in_use_is_not_evicted),
 	KUNIT_CASE(victim_is_found_among_bases_in_use),
 	KUNIT_CASE(moments_come_before_bases),
