@@ -1250,6 +1250,8 @@ static const struct target targets[] = {
 	  .prepare = prepare_with_frozen, .call = call_sync },
 	{ "SYNC, point in time", PAGES, device_errors,
 	  .prepare = prepare_room, .call = call_sync_moment },
+	{ "SYNC, point in time, first", PAGES, device_errors, .fresh = true,
+	  .prepare = prepare_room, .call = call_sync_moment },
 	{ "SYNC, huge pages", 3, device_errors, .prepare = prepare_sync_huge,
 	  .call = call_sync },
 	{ "GET_STATS", 2, copy_errors, .call = call_stats },

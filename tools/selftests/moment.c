@@ -575,6 +575,13 @@ static bool moment(void)
 	}
 	if (ret)
 		return failed("SYNC", ret);
+	/* Such a round is for a receiver that has nothing. */
+	if (full) {
+		model_free(world.model);
+		world.model = model_new();
+		if (!world.model)
+			return failed("receiver", -ENOMEM);
+	}
 	disturb_round();
 	usleep(rnd_below(&world.state, 20000));
 	ret = read_slowly(&torn);

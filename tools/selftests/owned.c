@@ -743,6 +743,7 @@ TEST_F(owned, pinned_page_is_written_late)
 	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
 	struct uffdio_copy copy = { .len = UNIT };
 	unsigned char *content = mm_anon(UNIT);
+	struct xbzrle_stats before, after;
 	struct uffd_msg msg;
 	struct xbzrle_sync s;
 	pthread_t thread;
@@ -763,12 +764,15 @@ TEST_F(owned, pinned_page_is_written_late)
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, write_late, &w));
 	ASSERT_EQ(sizeof(msg), read(uffd, &msg, sizeof(msg)));
+	ASSERT_EQ(0, dev_stats(self->fd, &before));
 	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
 		EXPECT_EQ(1, s.dirty_pages);
 		ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
 		EXPECT_EQ(8, self->model->round.bytes);
 	}
+	ASSERT_EQ(0, dev_stats(self->fd, &after));
+	EXPECT_EQ(before.pinned_pages + 3, after.pinned_pages);
 	copy.dst = (uintptr_t)w.from;
 	copy.src = (uintptr_t)content;
 	ASSERT_EQ(0, ioctl(uffd, UFFDIO_COPY, &copy));
@@ -776,7 +780,10 @@ TEST_F(owned, pinned_page_is_written_late)
 	EXPECT_EQ(UNIT, w.written);
 	EXPECT_EQ(0xbe, w.to[0]);
 	EXPECT_ROUND(1);
+	ASSERT_EQ(0, dev_stats(self->fd, &before));
 	EXPECT_ROUND(0);
+	ASSERT_EQ(0, dev_stats(self->fd, &after));
+	EXPECT_EQ(before.pinned_pages, after.pinned_pages);
 	close(uffd);
 }
 
