@@ -1239,36 +1239,6 @@ TEST_F(ioctl, too_many_regions)
 	EXPECT_EQ(nr, self->model->nr_regions);
 }
 
-/* Ids go round, and a call that gets no descriptor has had one. */
-TEST_F(ioctl, ids_begin_anew)
-{
-	struct rlimit before, limit;
-	unsigned int i;
-	uint32_t id = 0;
-	int ret, rfd = dup(self->fd);
-
-	/* It takes a debug kernel minutes. */
-	if (mm_debug_kernel()) {
-		close(rfd);
-		return;
-	}
-	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &before));
-	limit = (struct rlimit){ rfd, before.rlim_max };
-	close(rfd);
-	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
-	for (i = 0; i < 1U << 20; i++) {
-		ret = dev_create(self->fd, "a", LENGTH, NULL);
-		if (ret != -EMFILE)
-			break;
-	}
-	EXPECT_EQ(-EMFILE, ret);
-	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &before));
-	rfd = dev_create(self->fd, "a", LENGTH, &id);
-	EXPECT_LE(0, rfd);
-	EXPECT_LT(self->id, id);
-	close(rfd);
-}
-
 TEST_F(ioctl, cache_limits)
 {
 	struct xbzrle_info info;
