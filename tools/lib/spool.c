@@ -154,6 +154,7 @@ int xbzrle_spool_get(struct xbzrle_spool *spool, struct xbzrle_record *record,
 		return 0;
 	errno = EIO;
 	if (fread(&entry, sizeof(entry), 1, spool->file) != 1 ||
+	    entry.length > sizeof(spool->data) ||
 	    (entry.length &&
 	     fread(spool->data, entry.length, 1, spool->file) != 1))
 		return xbzrle_fail(err, errno, 0,

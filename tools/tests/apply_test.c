@@ -16,6 +16,7 @@
 
 #include <xbzrle.h>
 
+#include "../lib/spool.h"
 #include "wire_build.h"
 
 #define UNIT	BUILD_UNIT
@@ -494,6 +495,37 @@ static void leaves_other_spools_alone(void **state)
 	close(fd);
 }
 
+/* Somebody else has written into its file: no length of theirs is believed. */
+static void spool_refuses_a_length(void **state)
+{
+	static const uint8_t page[UNIT];
+	const uint32_t lengths[] = { UNIT + 1, 1 << 20, UINT32_MAX };
+	struct xbzrle_record record = {
+		.kind = XBZRLE_RECORD_PAGE,
+		.data = page,
+		.length = UNIT,
+	};
+	struct xbzrle_spool *spool;
+	struct xbzrle_error err;
+	size_t i;
+	int fd;
+
+	(void)state;
+	for (i = 0; i < sizeof(lengths) / sizeof(*lengths); i++) {
+		/* The spool gets the lowest number, which this one had. */
+		fd = dup(tmp);
+		close(fd);
+		spool = xbzrle_spool_new(tmp, &err);
+		assert_non_null(spool);
+		assert_int_equal(xbzrle_spool_put(spool, &record, &err), 0);
+		assert_int_equal(xbzrle_spool_rewind(spool, &err), 0);
+		assert_int_equal(pwrite(fd, &lengths[i], 4, 24), 4);
+		assert_int_equal(ftruncate(fd, 2 << 20), 0);
+		assert_int_equal(xbzrle_spool_get(spool, &record, &err), -EIO);
+		xbzrle_spool_free(spool);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -508,6 +540,7 @@ int main(void)
 		cmocka_unit_test(keeps_holes),
 		cmocka_unit_test(refuses_misuse),
 		cmocka_unit_test(leaves_other_spools_alone),
+		cmocka_unit_test(spool_refuses_a_length),
 	};
 
 	return cmocka_run_group_tests_name("apply", tests, open_tmp,

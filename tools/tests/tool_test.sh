@@ -149,6 +149,21 @@ endpoints() {
 		"recv leaves a complete image alone"
 }
 
+# Where a standard descriptor is closed no file takes its place.
+closed() {
+	local pid
+
+	"$xbzrle" recv --output closed unix:closed.sock >&- 2>&- &
+	pid=$!
+	until [ -S closed.sock ] || ! kill -0 $pid 2>/dev/null; do
+		sleep 0.05
+	done
+	"$sample" good unix closed.sock >answer 2>&1
+	wait $pid
+	status=$?
+	arrived closed "recv with closed standard descriptors"
+}
+
 # refused KIND TEXT: recv says why, and there is no manifest
 refused() {
 	"$sample" "$1" >stream
@@ -417,6 +432,7 @@ usage() {
 }
 
 endpoints
+closed
 bad_streams
 files
 inspects

@@ -2,8 +2,11 @@
 #define _GNU_SOURCE
 #include <argp.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "array.h"
 #include "command.h"
@@ -38,11 +41,27 @@ static void usage(FILE *to)
 	      to);
 }
 
+/* Where one is closed a file would take its place, and get our words into it. */
+static bool have_standard_fds(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	char name[32];
 	size_t i;
 
+	if (!have_standard_fds())
+		return EXIT_FAILED;
 	argp_err_exit_status = EXIT_USAGE;
 	signals_catch();
 
