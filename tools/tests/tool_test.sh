@@ -217,6 +217,62 @@ bad_streams() {
 		"a sender that is gone is told"
 }
 
+# The peer chooses the names; only what an incomplete transfer left is replaced.
+leftovers() {
+	local inode
+
+	mkdir other other2
+	echo mine | tee other/heap.img other2/.manifest.json.new >mine
+	run "$xbzrle" recv --output other file:good.bin
+	expect 1 'heap.img is there already.*move it away' \
+		"a file of somebody else is told"
+	run "$xbzrle" recv --output other "exec:$sample dropped"
+	if [ "$status" = 1 ] && cmp other/heap.img mine; then
+		ok "and neither overwritten nor dropped, also the second time"
+	else
+		not_ok "and neither overwritten nor dropped, also the second time"
+	fi
+	run "$xbzrle" recv --output other2 file:good.bin
+	if [ "$status" = 1 ] && grep -q 'manifest.json.new is in the way' err &&
+	   cmp other2/.manifest.json.new mine; then
+		ok "nor is a beginning of a manifest"
+	else
+		not_ok "nor is a beginning of a manifest"
+	fi
+
+	"$sample" hangup >hangup.bin
+	run "$xbzrle" recv --output left file:hangup.bin
+	chmod 644 left/heap.img
+	ln left/heap.img left.link
+	inode=$(stat -c %i left/heap.img)
+	run "$xbzrle" recv --output left file:hangup.bin
+	if [ "$status" = 1 ] && [ "$(stat -c %a%h left/heap.img)" = 6001 ] &&
+	   [ "$(stat -c %i left/heap.img)" != "$inode" ]; then
+		ok "what an incomplete transfer left is not written to"
+	else
+		not_ok "what an incomplete transfer left is not written to"
+	fi
+	echo mine >left/other.img
+	run "$xbzrle" recv --output left file:good.bin
+	arrived left "and another transfer takes its place"
+	if [ "$(find left -type f | sort | xargs)" = \
+	     "left/heap.img left/manifest.json left/other.img" ]; then
+		ok "which leaves nothing else, and what others have put there"
+	else
+		find left | sed 's/^/# /'
+		not_ok "which leaves nothing else, and what others have put there"
+	fi
+	run "$xbzrle" recv --output swapped file:hangup.bin
+	cp mine new
+	mv new swapped/heap.img
+	run "$xbzrle" recv --output swapped file:good.bin
+	if [ "$status" = 1 ] && cmp swapped/heap.img mine; then
+		ok "a file that was put in place of one of its images stays"
+	else
+		not_ok "a file that was put in place of one of its images stays"
+	fi
+}
+
 files() {
 	run "$xbzrle" recv --output evil "exec:$sample evilname"
 	if [ "$status" = 0 ] && [ -f evil/_._.._.etc_pass_wd.img ] &&
@@ -247,6 +303,7 @@ files() {
 	else
 		not_ok "names that are alike get a file each"
 	fi
+	leftovers
 	run flock -n busy "$xbzrle" recv --output busy file:good.bin
 	expect 1 'another receiver writes into busy' \
 		"a folder that another recv uses is refused"

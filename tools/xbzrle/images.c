@@ -2,6 +2,10 @@
 /*
  * One sparse file per region, and a manifest that is written when all of them
  * are complete and verified. Images without a manifest are not complete.
+ *
+ * The peer chooses the names, so nothing is replaced that was there before, but
+ * for what a transfer that was not completed has left. A list in the directory
+ * has that, from the first file on until there is a manifest.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -22,6 +26,8 @@
 #define MANIFEST	"manifest.json"
 #define MANIFEST_NEW	".manifest.json.new"
 #define MANIFEST_FORMAT	1
+/* The inode and name of each image, a line each; what else there is, is not ours. */
+#define LIST		".xbzrle-incomplete"
 /* So much of a region's name goes into its file's name. */
 #define FILE_NAME_PART	200
 
@@ -36,11 +42,53 @@ static void allow_many_files(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* Was a transfer into the directory not completed? Opens the list of its files. */
+static int open_list(struct images *images, const char *path,
+		     struct xbzrle_error *err)
+{
+	struct stat status;
+
+	images->list = openat(images->dir, LIST,
+			      O_RDWR | O_APPEND | O_NOFOLLOW | O_CLOEXEC);
+	if (images->list < 0 && errno != ENOENT)
+		return xbzrle_fail(err, errno, 0, "%s/%s: %s", path, LIST,
+				   strerror(errno));
+	if (images->list < 0)
+		return 0;
+	/* Where others may write, they could name our files. */
+	if (!fstat(images->list, &status) && S_ISREG(status.st_mode) &&
+	    status.st_uid == geteuid())
+		return 0;
+	close(images->list);
+	return xbzrle_fail(err, EPERM, 0,
+			   "%s has an incomplete transfer of another user; use another directory",
+			   path);
+}
+
+static int check_new(const struct images *images, const char *path,
+		     struct xbzrle_error *err)
+{
+	if (!faccessat(images->dir, MANIFEST, F_OK, AT_SYMLINK_NOFOLLOW))
+		return xbzrle_fail(err, EEXIST, 0,
+				   "%s holds a received image already", path);
+	if (errno != ENOENT)
+		return xbzrle_fail(err, errno, 0, "%s: %s", path,
+				   strerror(errno));
+	if (images->list < 0 && !faccessat(images->dir, MANIFEST_NEW, F_OK,
+					   AT_SYMLINK_NOFOLLOW))
+		return xbzrle_fail(err, EEXIST, 0,
+				   "%s/%s is in the way: remove it, or use another directory",
+				   path, MANIFEST_NEW);
+	return 0;
+}
+
 /**
  * images_open() - use a directory
  * @images: filled in
  * @path: directory; made if it is not there
  * @err: set on failure
+ *
+ * Nothing in it changes yet.
  *
  * Return: 0 or a negative errno, -EEXIST if a received image is in it, -EBUSY
  * if another receiver uses it.
@@ -50,7 +98,7 @@ int images_open(struct images *images, const char *path,
 {
 	int ret;
 
-	*images = (struct images){};
+	*images = (struct images){ .list = -1 };
 	allow_many_files();
 	images->dir = directory_open(path, err);
 	if (images->dir < 0)
@@ -61,15 +109,14 @@ int images_open(struct images *images, const char *path,
 				  "another receiver writes into %s", path);
 		goto close_dir;
 	}
-	if (faccessat(images->dir, MANIFEST, F_OK, 0)) {
-		if (errno == ENOENT)
-			return 0;
-		ret = xbzrle_fail(err, errno, 0, "%s: %s", path,
-				  strerror(errno));
-	} else {
-		ret = xbzrle_fail(err, EEXIST, 0,
-				  "%s holds a received image already", path);
-	}
+	ret = open_list(images, path, err);
+	if (ret)
+		goto close_dir;
+	ret = check_new(images, path, err);
+	if (!ret)
+		return 0;
+	if (images->list >= 0)
+		close(images->list);
 
 close_dir:
 	close(images->dir);
@@ -89,7 +136,89 @@ void images_close(struct images *images)
 			close(images->regions[i].fd);
 	}
 	free(images->regions);
+	if (images->list >= 0)
+		close(images->list);
 	close(images->dir);
+}
+
+/* Removes the files that the list has, unless they are others by now. */
+static int remove_leftovers(const struct images *images)
+{
+	char line[XBZRLE_NAME_MAX + 32], *name;
+	int fd = dup(images->list);
+	struct stat status;
+	uint64_t inode;
+	FILE *list;
+
+	list = fd < 0 ? NULL : fdopen(fd, "r");
+	if (!list) {
+		if (fd >= 0)
+			close(fd);
+		return -errno;
+	}
+	while (fgets(line, sizeof(line), list)) {
+		inode = strtoull(line, &name, 10);
+		name[strcspn(name, "\n")] = '\0';
+		if (*name == ' ' && !strchr(++name, '/') &&
+		    !fstatat(images->dir, name, &status, AT_SYMLINK_NOFOLLOW) &&
+		    S_ISREG(status.st_mode) && status.st_ino == inode)
+			unlinkat(images->dir, name, 0);
+	}
+	fclose(list);
+	unlinkat(images->dir, MANIFEST_NEW, 0);
+	return ftruncate(images->list, 0) ? -errno : 0;
+}
+
+/* From now on the directory is that of this transfer. */
+static int take_directory(struct images *images, struct xbzrle_error *err)
+{
+	int ret;
+
+	if (images->taken)
+		return 0;
+	if (images->list >= 0) {
+		ret = remove_leftovers(images);
+	} else {
+		images->list = openat(images->dir, LIST, O_RDWR | O_APPEND |
+				      O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		ret = images->list < 0 ? -errno : 0;
+	}
+	if (ret)
+		return xbzrle_fail(err, -ret, 0, "cannot make %s: %s", LIST,
+				   strerror(-ret));
+	images->taken = true;
+	return 0;
+}
+
+/* A file that was not there before, and can be told from others later. */
+static int make_file(struct images *images, const char *name,
+		     struct xbzrle_error *err)
+{
+	struct stat status;
+	int fd, ret;
+
+	ret = take_directory(images, err);
+	if (ret)
+		return ret;
+	fd = openat(images->dir, name,
+		    O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 && errno == EEXIST)
+		return xbzrle_fail(err, EEXIST, 0,
+				   "%s is there already, and not of an incomplete transfer: move it away, or use another directory",
+				   name);
+	if (fd < 0)
+		return xbzrle_fail(err, errno, 0, "cannot make %s: %s", name,
+				   strerror(errno));
+	errno = EIO;
+	if (!fstat(fd, &status) &&
+	    dprintf(images->list, "%" PRIu64 " %s\n",
+		    (uint64_t)status.st_ino, name) > 0)
+		return fd;
+	ret = xbzrle_fail(err, errno, 0, "cannot write %s: %s", LIST,
+			  strerror(errno));
+	close(fd);
+	unlinkat(images->dir, name, 0);
+	return ret;
 }
 
 /**
@@ -186,12 +315,15 @@ int images_announce(struct images *images, const struct frame_region *region,
  * @region: set
  * @err: set on failure
  *
- * Return: 0 or a negative errno.
+ * What an incomplete transfer has left in the directory goes before the first.
+ *
+ * Return: 0 or a negative errno, -EEXIST if a file of others has the name.
  */
 int images_create(struct images *images, const struct xbzrle_record *block,
 		  struct images_region **region, struct xbzrle_error *err)
 {
 	struct images_region *new = images_find(images, block->name);
+	int fd;
 
 	if (!new || new->state != IMAGES_ANNOUNCED)
 		return xbzrle_fail(err, EBADMSG, block->position,
@@ -202,12 +334,10 @@ int images_create(struct images *images, const struct xbzrle_record *block,
 				   "region '%s' has %" PRIu64 " bytes, announced were %" PRIu64,
 				   block->name, block->length, new->length);
 
-	new->fd = openat(images->dir, new->file,
-			 O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-			 0600);
-	if (new->fd < 0)
-		return xbzrle_fail(err, errno, 0, "cannot make %s: %s",
-				   new->file, strerror(errno));
+	fd = make_file(images, new->file, err);
+	if (fd < 0)
+		return fd;
+	new->fd = fd;
 	new->state = IMAGES_PRESENT;
 	new->number = block->region;
 	*region = new;
@@ -329,8 +459,7 @@ static int write_beside(const struct images *images, const json_t *manifest)
 	int fd, ret = 0;
 
 	fd = openat(images->dir, MANIFEST_NEW,
-		    O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
-		    0600);
+		    O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
 	/* A short write is no error to the library, and sets none. */
@@ -342,8 +471,7 @@ static int write_beside(const struct images *images, const json_t *manifest)
 	if (!ret &&
 	    renameat(images->dir, MANIFEST_NEW, images->dir, MANIFEST))
 		ret = -errno;
-	if (ret)
-		unlinkat(images->dir, MANIFEST_NEW, 0);
+	unlinkat(images->dir, ret ? MANIFEST_NEW : LIST, 0);
 	return ret;
 }
 
@@ -357,12 +485,14 @@ static int write_beside(const struct images *images, const json_t *manifest)
  *
  * Return: 0 or a negative errno.
  */
-int images_write_manifest(const struct images *images, const json_t *manifest,
+int images_write_manifest(struct images *images, const json_t *manifest,
 			  struct xbzrle_error *err)
 {
 	int ret;
 
-	ret = sync_images(images, err);
+	ret = take_directory(images, err);
+	if (!ret)
+		ret = sync_images(images, err);
 	if (ret)
 		return ret;
 	ret = write_beside(images, manifest);

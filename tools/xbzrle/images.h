@@ -37,11 +37,15 @@ struct images_region {
 /**
  * struct images - the directory and its regions
  * @dir: directory
+ * @list: file with the names of those that were made, or -1
+ * @taken: no more is in it than that
  * @regions: in order of announcement
  * @count: how many
  */
 struct images {
 	int dir;
+	int list;
+	bool taken;
 	struct images_region *regions;
 	size_t count;
 };
@@ -57,7 +61,7 @@ int images_create(struct images *images, const struct xbzrle_record *block,
 void images_drop(struct images *images, struct images_region *region);
 int images_verify(struct images *images, struct xbzrle_error *err);
 json_t *images_manifest(const struct images *images, uint64_t rounds);
-int images_write_manifest(const struct images *images, const json_t *manifest,
+int images_write_manifest(struct images *images, const json_t *manifest,
 			  struct xbzrle_error *err);
 
 #endif /* _XBZRLE_TOOL_IMAGES_H */
