@@ -94,13 +94,22 @@ troubles() {
 	umount small
 	ends_badly "a receiver's full disk" 'No space left'
 
-	xbzrle send --pid $target --bandwidth 1M file:file >send.log 2>&1 &
+	echo before >kept
+	xbzrle send --pid $target --bandwidth 1M file:kept >send.log 2>&1 &
 	sender=$!
 	sleep 1
 	kill -INT $sender
 	wait $sender
 	sent=$?
 	ends_badly "an interrupt" 'ended by'
+	[ "$(cat kept)" = before ] && [ ! -e kept.new ]
+	result $? "a file stays as it was when it could not all be sent"
+
+	xbzrle send --pid $target --bandwidth 1M - >file 2>send.log &
+	sender=$!
+	sleep 1
+	kill -INT $sender
+	wait $sender
 	xbzrle recv --output broken file:file >recv.log 2>&1
 	[ $? -eq 1 ] && grep -q 'the sender failed: ended by' recv.log
 	result $? "the receiver is told why the sender ended"
@@ -260,7 +269,7 @@ falls_back() {
 # Neither the module nor the kernel says what was written.
 lacks_bits() {
 	target steady
-	xbzrle send --pid $target --tracker external file:file >send.log 2>&1
+	xbzrle send --pid $target --tracker external - >file 2>send.log
 	sent=$?
 	ends_badly "that this kernel has no soft-dirty bits" \
 		'no soft-dirty bits.*xbzrle_create() or xbzrle_adopt()'

@@ -2,7 +2,9 @@
 /* The directories that the tool writes into. */
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -20,6 +22,30 @@ static int sync_parent(int dir)
 	if (fsync(parent) && errno != EINVAL)
 		ret = -errno;
 	close(parent);
+	return ret;
+}
+
+/**
+ * directory_sync_of() - have the entry of a file on the disk
+ * @path: the file
+ *
+ * Return: 0 or a negative errno; 0 also where that cannot be done.
+ */
+int directory_sync_of(const char *path)
+{
+	char *copy = strdup(path);
+	int dir, ret = 0;
+
+	if (!copy)
+		return -ENOMEM;
+	dir = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0 && errno != EACCES)
+		ret = -errno;
+	if (dir >= 0 && fsync(dir) && errno != EINVAL)
+		ret = -errno;
+	if (dir >= 0)
+		close(dir);
+	free(copy);
 	return ret;
 }
 

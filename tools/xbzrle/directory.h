@@ -5,6 +5,7 @@
 
 #include <xbzrle.h>
 
+int directory_sync_of(const char *path);
 int directory_open(const char *path, struct xbzrle_error *err);
 
 #endif /* _XBZRLE_TOOL_DIRECTORY_H */

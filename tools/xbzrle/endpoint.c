@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "array.h"
+#include "directory.h"
 #include "endpoint.h"
 #include "signals.h"
 
@@ -228,13 +229,53 @@ close_fd:
 	return ret;
 }
 
+static void forget_names(struct endpoint *end)
+{
+	free(end->path);
+	free(end->unfinished);
+	end->path = NULL;
+	end->unfinished = NULL;
+}
+
+/* A file is new, its owner's alone, and beside @where until all is in it. */
+static int open_new_file(struct endpoint *end, const char *where,
+			 struct xbzrle_error *err)
+{
+	int ret;
+
+	/* Who has put a link there wants to keep it. */
+	end->path = realpath(where, NULL);
+	if (!end->path && errno == ENOENT)
+		end->path = strdup(where);
+	if (!end->path)
+		return xbzrle_fail(err, errno, 0, "cannot open %s: %s", where,
+				   strerror(errno));
+	if (asprintf(&end->unfinished, "%s.new", end->path) < 0) {
+		end->unfinished = NULL;
+		forget_names(end);
+		return xbzrle_fail(err, ENOMEM, 0, "no memory");
+	}
+	end->out = open(end->unfinished,
+			O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (end->out >= 0)
+		return 0;
+	ret = xbzrle_fail(err, errno, 0, "cannot make %s: %s%s",
+			  end->unfinished, strerror(errno), errno == EEXIST ?
+			  "; if nobody writes it any more, remove it" : "");
+	forget_names(end);
+	return ret;
+}
+
 static int open_file(struct endpoint *end, const char *where, bool sending,
 		     struct xbzrle_error *err)
 {
-	int fd = sending ?
-		open(where, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) :
-		open(where, O_RDONLY | O_CLOEXEC);
+	struct stat status;
+	int fd;
 
+	if (sending && (stat(where, &status) ? errno == ENOENT :
+			S_ISREG(status.st_mode)))
+		return open_new_file(end, where, err);
+	fd = open(where, (sending ? O_WRONLY : O_RDONLY) | O_CLOEXEC);
 	if (fd < 0)
 		return xbzrle_fail(err, errno, 0, "cannot open %s: %s", where,
 				   strerror(errno));
@@ -243,6 +284,27 @@ static int open_file(struct endpoint *end, const char *where, bool sending,
 	else
 		end->in = fd;
 	return 0;
+}
+
+/* All is in it, or else it goes and what was there before stays. */
+static int close_file(struct endpoint *end, int ret, struct xbzrle_error *err)
+{
+	int failed = 0;
+
+	if (ret || !err)
+		unlink(end->unfinished);
+	else if (rename(end->unfinished, end->path))
+		failed = -errno;
+	else
+		failed = directory_sync_of(end->path);
+	if (failed) {
+		ret = xbzrle_fail(err, -failed, 0, "cannot write %s: %s",
+				  end->path, strerror(-failed));
+		/* If it has its name it is whole. */
+		unlink(end->unfinished);
+	}
+	forget_names(end);
+	return ret;
 }
 
 static int open_exec(struct endpoint *end, const char *where, bool sending,
@@ -401,7 +463,7 @@ int endpoint_open_recv(struct endpoint *end, const char *spec,
 /**
  * endpoint_close() - close an endpoint
  * @end: endpoint
- * @err: set on failure
+ * @err: set on failure; NULL if the transfer has failed, which no file is made of
  *
  * Return: 0; a negative errno if the last bytes could not be written or the
  * command of exec: failed.
@@ -422,6 +484,8 @@ int endpoint_close(struct endpoint *end, struct xbzrle_error *err)
 				  strerror(errno));
 	end->in = -1;
 	end->out = -1;
+	if (end->path)
+		ret = close_file(end, ret, err);
 	if (!end->child)
 		return ret;
 

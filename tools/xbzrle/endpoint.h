@@ -12,11 +12,15 @@
  * @in: fd to read from, -1 if none
  * @out: fd to write to, -1 if none; may be the same as @in
  * @child: the process of exec:, or 0
+ * @path: the file that @out will be when all is in it, or NULL
+ * @unfinished: its name until then
  */
 struct endpoint {
 	int in;
 	int out;
 	pid_t child;
+	char *path;
+	char *unfinished;
 };
 
 /* Text for --help. */
