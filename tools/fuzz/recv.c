@@ -278,7 +278,8 @@ static void check_images(const struct peer *peer, const char *dir)
 
 	for (i = 0; i < peer->count; i++) {
 		announced = &peer->announced[i];
-		began |= announced->region;
+		if (announced->region)
+			began = true;
 		if (!announced->region || announced->dropped)
 			continue;
 		must(place_holds(dir, announced->file,
