@@ -175,6 +175,33 @@ refused() {
 	fi
 }
 
+# A sender that neither says what is right nor ends.
+talks_on() {
+	local pid port
+
+	: >err
+	"$xbzrle" recv --output on tcp::0 >out 2>err &
+	pid=$!
+	wait_for_listener $pid
+	port=$(sed -n 's/.*listening on .*:\([0-9]*\)$/\1/p' err)
+	exec 3<>"/dev/tcp/127.0.0.1/$port"
+	echo "this is no frame of anything" >&3
+	until grep -q 'not a frame' err || ! kill -0 $pid 2>/dev/null; do
+		sleep 0.05
+	done
+	sleep 0.2
+	if [ -n "$(ls /proc/$pid/fd 2>/dev/null)" ]; then
+		ok "an error is told before the sender has ended"
+	else
+		not_ok "an error is told before the sender has ended"
+	fi
+	kill -TERM $pid
+	wait $pid
+	status=$?
+	exec 3>&-
+	expect 1 'not a frame' "and a signal ends the waiting for that"
+}
+
 bad_streams() {
 	refused flipped 'checksum differs'
 	refused truncated 'cut short inside a frame'
@@ -212,6 +239,7 @@ bad_streams() {
 	else
 		not_ok "the sender is told why recv ends"
 	fi
+	talks_on
 	with_listener tcp::0 gone hangup tcp
 	expect 1 'the sender is gone\|the peer is gone' \
 		"a sender that is gone is told"

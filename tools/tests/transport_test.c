@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -411,6 +413,159 @@ static void takes_fds_that_do_not_block(void **state)
 	end_link(&link);
 }
 
+/* Another process that holds one end of a socket pair, and the link at the other. */
+static pid_t begin_peer(struct frame_link *link, int *fd)
+{
+	int fds[2];
+	pid_t pid;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	*fd = fds[!!pid];
+	close(fds[!pid]);
+	if (pid)
+		assert_int_equal(frame_link_init(link, *fd, *fd, NULL), 0);
+	return pid;
+}
+
+static void end_peer(struct frame_link *link, pid_t pid)
+{
+	end_link(link);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static void a_frame_has_its_time(void **state)
+{
+	static const uint8_t zeros[24];
+	struct build build = {};
+	struct xbzrle_error err;
+	struct frame_link link;
+	struct frame frame;
+	size_t i;
+	pid_t pid;
+	int fd;
+
+	(void)state;
+	build_frame(&build, FRAME_ACK, 0, zeros, sizeof(zeros));
+	pid = begin_peer(&link, &fd);
+	if (!pid) {
+		for (i = 0; i < build.length; i++) {
+			usleep(100000);
+			if (write(fd, build.bytes + i, 1) != 1)
+				break;
+		}
+		_exit(0);
+	}
+	link.patience = 1;
+	assert_int_equal(frame_expect(&link, FRAME_ACK, &frame, &err),
+			 -ETIMEDOUT);
+	assert_non_null(strstr(err.message, "not moved for 1 s"));
+	signals_peer_moved();
+	end_peer(&link, pid);
+	build_free(&build);
+}
+
+/* What cannot be an answer is not waited for. */
+static void refuses_what_is_not_due(void **state)
+{
+	static const struct {
+		enum frame_type type;
+		uint8_t mib;
+		const char *message;
+	} cases[] = {
+		{ FRAME_DATA, 1, "type 3 came where type 5 was due" },
+		{ FRAME_ACK, 1, "1048576 bytes are too many for a frame" },
+		{ FRAME_ERROR, 1, "1048576 bytes are too many for a frame" },
+	};
+	struct xbzrle_error err;
+	struct frame_link link;
+	struct frame frame;
+	size_t i;
+	int fds[2];
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct build build = {};
+
+		build_frame(&build, cases[i].type, 0, "", 0);
+		build.bytes[9] = cases[i].mib << 4;
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+		assert_int_equal(write(fds[1], build.bytes, build.length),
+				 build.length);
+		frame_link_init(&link, fds[0], fds[0], NULL);
+		link.patience = 1;
+		assert_int_equal(frame_expect(&link, FRAME_ACK, &frame, &err),
+				 -EBADMSG);
+		if (!strstr(err.message, cases[i].message))
+			fail_msg("'%s'", err.message);
+		close(fds[1]);
+		end_link(&link);
+		build_free(&build);
+	}
+}
+
+/* A peer that goes on talking, faster than it can be read. */
+static void signal_ends_draining(void **state)
+{
+	struct frame_link link;
+	int fd, status, i;
+	pid_t pid;
+
+	(void)state;
+	pid = fork();
+	if (!pid) {
+		fd = open("/dev/zero", O_RDWR);
+		frame_link_init(&link, fd, fd, NULL);
+		frame_drain(&link);
+		_exit(0);
+	}
+	usleep(200000);
+	kill(pid, SIGTERM);
+	for (i = 0; i < 100 && !waitpid(pid, &status, WNOHANG); i++)
+		usleep(100000);
+	if (i == 100) {
+		kill(pid, SIGKILL);
+		waitpid(pid, &status, 0);
+	}
+	assert_true(WIFEXITED(status));
+}
+
+/* Does a signal come just before the clock is stopped? */
+static bool signal_before_alarm;
+
+/* In place of the C library's. */
+unsigned int alarm(unsigned int seconds)
+{
+	const struct itimerval next = { .it_value.tv_sec = seconds };
+
+	if (!seconds && signal_before_alarm)
+		raise(SIGTERM);
+	setitimer(ITIMER_REAL, &next, NULL);
+	return 0;
+}
+
+static void no_signal_is_slept_through(void **state)
+{
+	struct itimerval left;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	pid = fork();
+	if (!pid) {
+		signals_wait_for_peer(100);
+		signal_before_alarm = true;
+		signals_peer_moved();
+		/* It has to wake a call that begins to block after this. */
+		getitimer(ITIMER_REAL, &left);
+		_exit(!left.it_value.tv_sec && !left.it_value.tv_usec);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -428,6 +583,10 @@ int main(void)
 		cmocka_unit_test(refuses_payloads),
 		cmocka_unit_test(tells_the_peers_reason),
 		cmocka_unit_test(takes_fds_that_do_not_block),
+		cmocka_unit_test(a_frame_has_its_time),
+		cmocka_unit_test(refuses_what_is_not_due),
+		cmocka_unit_test(signal_ends_draining),
+		cmocka_unit_test(no_signal_is_slept_through),
 	};
 
 	signals_catch();

@@ -8,13 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "frame.h"
 #include "signals.h"
 
-/* How long an ending end waits for its peer to stop talking. */
+/* How long an ending end waits for its peer to stop talking: in silence, */
 #define DRAIN_MS	5000
+/* in all, */
+#define DRAIN_ALL_MS	30000
+/* and if it was told to end. */
+#define DRAIN_TOLD_MS	1000
 
 struct header {
 	uint32_t magic;
@@ -166,51 +171,86 @@ int frame_send(struct frame_link *link, enum frame_type type, uint32_t length,
 	return 0;
 }
 
+/**
+ * frame_read() - read what there is, whether it is frames or not
+ * @link: link
+ * @to: where to
+ * @size: bytes that fit there, at least 1
+ * @err: set on failure
+ *
+ * Waits until there is something, also where @in does not block.
+ *
+ * Return: bytes, 0 at the end, or a negative errno.
+ */
+ssize_t frame_read(struct frame_link *link, void *to, size_t size,
+		   struct xbzrle_error *err)
+{
+	ssize_t got;
+	int ret;
+
+	if (link->ahead_length) {
+		got = link->ahead_length < size ? link->ahead_length : size;
+		memcpy(to, link->ahead, got);
+		link->ahead += got;
+		link->ahead_length -= got;
+		return got;
+	}
+	do {
+		signals_wait_for_peer(link->patience);
+		got = read(link->in, to, size);
+		if (got < 0 && !comes_to_it(link->in, POLLIN))
+			return xbzrle_fail(err, errno, 0, "%s: %s",
+					   link->out < 0 ?
+					   "cannot read the stream" :
+					   "the peer is gone",
+					   strerror(errno));
+		ret = signals_check(err);
+		if (ret)
+			return ret;
+	} while (got < 0);
+	return got;
+}
+
 /* Reads exactly so much: 1, 0 if there is nothing at all, or -errno. */
 static int read_all(struct frame_link *link, uint8_t *to, size_t size,
 		    struct xbzrle_error *err)
 {
-	size_t done = link->ahead_length < size ? link->ahead_length : size;
+	size_t done = 0;
 	ssize_t got;
-	int ret;
 
-	memcpy(to, link->ahead, done);
-	link->ahead += done;
-	link->ahead_length -= done;
 	while (done < size) {
-		signals_wait_for_peer(link->patience);
-		got = read(link->in, to + done, size - done);
+		got = frame_read(link, to + done, size - done, err);
+		if (got < 0)
+			return got;
 		if (!got && !done)
 			return 0;
 		if (!got)
 			return xbzrle_fail(err, EPIPE, 0,
 					   "the stream is cut short inside a frame");
-		if (got < 0 && !comes_to_it(link->in, POLLIN))
-			return xbzrle_fail(err, errno, 0,
-					   "the peer is gone: %s",
-					   strerror(errno));
-		if (got > 0) {
-			signals_peer_moved();
-			done += got;
-		}
-		ret = signals_check(err);
-		if (ret)
-			return ret;
+		done += got;
 	}
 	return 1;
 }
 
-/**
- * frame_receive() - wait for a frame
- * @link: link
- * @frame: filled in
- * @err: set on failure
- *
- * Return: 1 with a frame, 0 if the stream ends before one, -EBADMSG if it is
- * damaged or of something else, or another negative errno.
- */
-int frame_receive(struct frame_link *link, struct frame *frame,
-		  struct xbzrle_error *err)
+/* What is not due need not be read: an ERROR always is. */
+static int check_due(const struct frame_link *link, enum frame_type due,
+		     enum frame_type type, uint32_t length,
+		     struct xbzrle_error *err)
+{
+	if (type != due && type != FRAME_ERROR)
+		return xbzrle_fail(err, EBADMSG, 0,
+				   "a frame of type %u came where type %u was due",
+				   type, due);
+	if (length <= FRAME_ANSWER_MAX)
+		return 0;
+	return xbzrle_fail(err, EBADMSG, 0,
+			   "frame %u: %u bytes are too many for a frame of type %u",
+			   link->next_in, length, type);
+}
+
+/* @due is FRAME_ANY, or what is due of a peer that must not keep us waiting. */
+static int read_frame(struct frame_link *link, enum frame_type due,
+		      struct frame *frame, struct xbzrle_error *err)
 {
 	uint8_t *buffer = link->in_buffer;
 	struct header header;
@@ -235,6 +275,11 @@ int frame_receive(struct frame_link *link, struct frame *frame,
 		return xbzrle_fail(err, EBADMSG, 0,
 				   "frame %u: %u bytes are too many",
 				   link->next_in, length);
+	if (due != FRAME_ANY) {
+		ret = check_due(link, due, header.type, length, err);
+		if (ret)
+			return ret;
+	}
 
 	ret = read_all(link, buffer + FRAME_HEADER, length, err);
 	if (ret < 0)
@@ -263,6 +308,32 @@ int frame_receive(struct frame_link *link, struct frame *frame,
 	return 1;
 }
 
+static int receive(struct frame_link *link, enum frame_type due,
+		   struct frame *frame, struct xbzrle_error *err)
+{
+	int ret = read_frame(link, due, frame, err);
+
+	/* Not with each byte, or a frame would take any time. */
+	if (ret != -ETIMEDOUT)
+		signals_peer_moved();
+	return ret;
+}
+
+/**
+ * frame_receive() - wait for a frame
+ * @link: link
+ * @frame: filled in
+ * @err: set on failure
+ *
+ * Return: 1 with a frame, 0 if the stream ends before one, -EBADMSG if it is
+ * damaged or of something else, or another negative errno.
+ */
+int frame_receive(struct frame_link *link, struct frame *frame,
+		  struct xbzrle_error *err)
+{
+	return receive(link, FRAME_ANY, frame, err);
+}
+
 /**
  * frame_expect() - wait for a frame of one type
  * @link: link
@@ -275,7 +346,7 @@ int frame_receive(struct frame_link *link, struct frame *frame,
 int frame_expect(struct frame_link *link, enum frame_type type,
 		 struct frame *frame, struct xbzrle_error *err)
 {
-	int ret = frame_receive(link, frame, err);
+	int ret = receive(link, type, frame, err);
 
 	if (ret < 0)
 		return ret;
@@ -285,10 +356,6 @@ int frame_expect(struct frame_link *link, enum frame_type type,
 	if (frame->type == FRAME_ERROR)
 		return xbzrle_fail(err, EREMOTEIO, 0, "the peer failed: %s",
 				   (const char *)frame->payload);
-	if (frame->type != type)
-		return xbzrle_fail(err, EBADMSG, 0,
-				   "a frame of type %u came where type %u was due",
-				   frame->type, type);
 	return 0;
 }
 
@@ -310,20 +377,32 @@ int frame_check_peer(struct frame_link *link, struct xbzrle_error *err)
 	return frame_expect(link, FRAME_NONE, &frame, err);
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
+}
+
 /**
  * frame_drain() - let the peer read our last frame
  * @link: link that ends with an error
  *
  * Closing a socket with unread bytes in it resets the connection, and the
  * peer might lose the frame that says why. So no more is sent, and what
- * still comes is thrown away until the peer is done.
+ * still comes is thrown away until the peer is done, or takes too long, or a
+ * signal ends it.
  */
 void frame_drain(struct frame_link *link)
 {
 	struct pollfd poll_in = { .fd = link->in, .events = POLLIN };
+	bool told = signals_check(NULL);
+	int64_t end = now_ms() + (told ? DRAIN_TOLD_MS : DRAIN_ALL_MS);
 
 	shutdown(link->out, SHUT_WR);
-	while (poll(&poll_in, 1, DRAIN_MS) > 0 &&
-	       read(link->in, link->in_buffer, FRAME_PAYLOAD_MAX) > 0)
+	while (now_ms() < end && poll(&poll_in, 1, DRAIN_MS) > 0 &&
+	       read(link->in, link->in_buffer, FRAME_PAYLOAD_MAX) > 0 &&
+	       (told || !signals_check(NULL)))
 		continue;
 }

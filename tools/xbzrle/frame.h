@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <xbzrle.h>
 
@@ -12,6 +13,8 @@
 #define FRAME_VERSION		1
 #define FRAME_HEADER		20
 #define FRAME_PAYLOAD_MAX	(1U << 20)
+/* Of what a peer answers, the payload has no more. */
+#define FRAME_ANSWER_MAX	4096
 
 /* Features: what both ends must agree on. */
 #define FRAME_FEATURE_ANSWERS	(1ULL << 0)	/* the receiver answers */
@@ -29,13 +32,15 @@ enum frame_type {
 	FRAME_END	= 8,
 	FRAME_VERDICT	= 9,
 	FRAME_ERROR	= 10,
+	FRAME_ANY	= 256,	/* no frame has it */
 };
 
 /**
  * struct frame_link - frames over a pair of fds
  * @in: fd to read from, or -1
  * @out: fd to write to, or -1
- * @patience: seconds the peer may take to read or write something, 0 for any
+ * @patience: seconds the peer may take to read something, or to write a whole
+ *	frame; 0 for any
  * @ahead: bytes that were read from @in before the first frame was asked for
  * @ahead_length: how many are left of them
  * @cut: a frame was begun and could not be finished; no other can follow
@@ -96,6 +101,8 @@ void frame_link_release(struct frame_link *link);
 void *frame_room(struct frame_link *link);
 int frame_send(struct frame_link *link, enum frame_type type, uint32_t length,
 	       struct xbzrle_error *err);
+ssize_t frame_read(struct frame_link *link, void *to, size_t size,
+		   struct xbzrle_error *err);
 int frame_receive(struct frame_link *link, struct frame *frame,
 		  struct xbzrle_error *err);
 int frame_expect(struct frame_link *link, enum frame_type type,

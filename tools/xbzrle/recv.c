@@ -29,6 +29,7 @@ struct receiver {
 	bool answers;		/* the sender waits for us */
 	bool ended;		/* the sender has said all */
 	bool done;
+	bool told;		/* the error was printed */
 };
 
 static int greet(struct receiver *receiver, struct xbzrle_error *err)
@@ -321,57 +322,61 @@ static void answer(struct receiver *receiver, int ret,
 
 	if (!receiver->answers && (!ret || link->out < 0))
 		return;
-	if (!ret)
+	if (!ret) {
 		frame_send_verdict(link, true, "all digests agree", NULL);
-	else if (ret == -EBADMSG && receiver->ended)
+	} else if (ret == -EBADMSG && receiver->ended) {
 		frame_send_verdict(link, false, err->message, NULL);
-	else if (!frame_send_error(link, err->message, NULL))
+	} else if (!frame_send_error(link, err->message, NULL)) {
+		/* To wait for the sender to end may take a while. */
+		command_failed(err);
+		receiver->told = true;
 		frame_drain(link);
+	}
 }
 
-static int run(const struct options *options, struct xbzrle_error *err)
+static int run(struct receiver *receiver, const struct options *options,
+	       struct xbzrle_error *err)
 {
-	struct receiver receiver = {};
 	struct endpoint end;
 	int ret, closed;
 
-	ret = images_open(&receiver.images, options->output, err);
+	ret = images_open(&receiver->images, options->output, err);
 	if (ret)
 		return ret;
 	ret = -ENOMEM;
-	receiver.wire = xbzrle_wire_new(err);
-	if (!receiver.wire)
+	receiver->wire = xbzrle_wire_new(err);
+	if (!receiver->wire)
 		goto close_images;
-	receiver.image = xbzrle_image_new(receiver.images.dir, err);
-	if (!receiver.image) {
+	receiver->image = xbzrle_image_new(receiver->images.dir, err);
+	if (!receiver->image) {
 		ret = -err->code;
 		goto free_wire;
 	}
 	ret = endpoint_open_recv(&end, options->from, err);
 	if (ret)
 		goto free_image;
-	ret = frame_link_init(&receiver.link, end.in, end.out, err);
+	ret = frame_link_init(&receiver->link, end.in, end.out, err);
 	if (ret)
 		goto close_end;
 
-	ret = receive(&receiver, err);
+	ret = receive(receiver, err);
 	if (ret)
-		xbzrle_image_abort(receiver.image, NULL);
-	answer(&receiver, ret, err);
-	frame_link_release(&receiver.link);
+		xbzrle_image_abort(receiver->image, NULL);
+	answer(receiver, ret, err);
+	frame_link_release(&receiver->link);
 
 close_end:
 	closed = endpoint_close(&end, ret ? NULL : err);
 	if (!ret)
 		ret = closed;
 	if (!ret)
-		ret = print_summary(&receiver, options, err);
+		ret = print_summary(receiver, options, err);
 free_image:
-	xbzrle_image_free(receiver.image);
+	xbzrle_image_free(receiver->image);
 free_wire:
-	xbzrle_wire_free(receiver.wire);
+	xbzrle_wire_free(receiver->wire);
 close_images:
-	images_close(&receiver.images);
+	images_close(&receiver->images);
 	return ret;
 }
 
@@ -428,15 +433,17 @@ static const struct argp argp = {
  */
 int recv_main(int argc, char **argv)
 {
+	struct receiver receiver = {};
 	struct options options = {};
 	struct xbzrle_error err;
 	int ret;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &options);
 
-	ret = run(&options, &err);
+	ret = run(&receiver, &options, &err);
 	if (!ret)
 		return EXIT_DONE;
-	command_failed(&err);
+	if (!receiver.told)
+		command_failed(&err);
 	return ret == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
 }

@@ -87,8 +87,12 @@ void signals_wait_for_peer(unsigned int seconds)
  */
 void signals_peer_moved(void)
 {
-	if (patience && !caught)
+	if (patience) {
 		alarm(0);
+		/* A signal may have come just before that. */
+		if (caught)
+			alarm(1);
+	}
 	patience = 0;
 }
 
