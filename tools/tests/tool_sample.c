@@ -3,10 +3,12 @@
  * Plays a sender without a module: writes a transfer, or one with a fault in
  * it, to standard output or to a socket, where it prints what it is answered.
  * usage: tool_sample KIND [tcp PORT | unix PATH]
+ *        tool_sample nonblock COMMAND...	whose standard input does not block
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <endian.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -292,6 +294,11 @@ int main(int argc, char **argv)
 	bool answers = argc == 4;
 	int fd = STDOUT_FILENO;
 
+	if (argc > 2 && !strcmp(argv[1], "nonblock")) {
+		fcntl(STDIN_FILENO, F_SETFL, O_NONBLOCK);
+		execvp(argv[2], argv + 2);
+		return 2;
+	}
 	if (argc != 2 && argc != 4)
 		return 2;
 	if (answers)

@@ -364,6 +364,41 @@ files() {
 	fi
 }
 
+# 262144 rounds of 8 bytes each.
+many_rounds() {
+	local name="inspect --json holds no objects for millions of rounds"
+
+	if ! (ulimit -v 100000; "$xbzrle" --help) >out 2>err; then
+		count=$((count + 1))
+		echo "ok $count - $name # SKIP does not run in 100 MB"
+		return
+	fi
+	printf '\0\0\0\0\0\0\0\x10' >rounds
+	for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18; do
+		cat rounds rounds >more
+		mv more rounds
+	done
+	{ head -c 29 raw.bin; cat rounds; } >rounds.bin
+	(ulimit -v 100000; exec "$xbzrle" inspect --json rounds.bin) >out 2>err
+	status=$?
+	if [ $status = 0 ] &&
+	   [ "$(grep -o '"bytes": 8,' out | wc -l)" = 262144 ]; then
+		ok "$name"
+	else
+		: >out
+		not_ok "$name"
+	fi
+	(ulimit -v 100000; exec "$xbzrle" inspect --json - \
+		< <(cat rounds.bin rounds rounds rounds rounds)) >out 2>err
+	status=$?
+	[ $status = 0 ] || : >out
+	if [ $status = 1 ] || [ "$(grep -o '"bytes": 8,' out | wc -l)" = 1310720 ]; then
+		ok "inspect tells that it has no memory"
+	else
+		not_ok "inspect tells that it has no memory"
+	fi
+}
+
 inspects() {
 	"$sample" raw >raw.bin
 	run "$xbzrle" inspect --json raw.bin
@@ -381,6 +416,14 @@ inspects() {
 	run "$xbzrle" inspect - <good.bin
 	expect 0 'round 2: .* zero 1, page 0 (0 bytes), delta 1' \
 		"inspect reads frames"
+	{ sleep 0.3; cat good.bin; } |
+		"$sample" nonblock "$xbzrle" inspect - >out 2>err
+	status=${PIPESTATUS[1]}
+	expect 0 'round 2: .* delta 1' "inspect reads what does not block"
+	"$sample" halfround >half.bin
+	run "$xbzrle" inspect half.bin
+	expect 1 'cut short inside a round' "inspect tells a cut before an end"
+	many_rounds
 	head -c 5000 raw.bin >cut.bin
 	run "$xbzrle" inspect cut.bin
 	expect 1 'cut short' "inspect tells a cut"

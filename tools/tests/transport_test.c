@@ -566,6 +566,31 @@ static void no_signal_is_slept_through(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* A file never blocks, so nothing else interrupts who reads it. */
+static void signal_ends_reading_a_file(void **state)
+{
+	struct build build = {};
+	struct frame_link link;
+	char bytes[8];
+	int status;
+	pid_t pid;
+
+	(void)state;
+	three_frames(&build);
+	link = link_of(&build);
+	assert_int_equal(frame_read(&link, bytes, sizeof(bytes), NULL),
+			 sizeof(bytes));
+	pid = fork();
+	if (!pid) {
+		raise(SIGTERM);
+		_exit(frame_read(&link, bytes, sizeof(bytes), NULL) != -EINTR);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	end_link(&link);
+	build_free(&build);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -587,6 +612,7 @@ int main(void)
 		cmocka_unit_test(refuses_what_is_not_due),
 		cmocka_unit_test(signal_ends_draining),
 		cmocka_unit_test(no_signal_is_slept_through),
+		cmocka_unit_test(signal_ends_reading_a_file),
 	};
 
 	signals_catch();

@@ -71,6 +71,25 @@ json_t *command_json_text(const char *text)
 }
 
 /**
+ * command_print_json() - print JSON
+ * @json: what; NULL if there was no memory for it
+ * @flags: of json_dumpf()
+ * @err: set on failure
+ *
+ * Return: 0 or a negative errno.
+ */
+int command_print_json(const json_t *json, size_t flags,
+		       struct xbzrle_error *err)
+{
+	if (!json_dumpf(json, stdout, flags))
+		return 0;
+	if (ferror(stdout))
+		return xbzrle_fail(err, errno, 0, "cannot write: %s",
+				   strerror(errno));
+	return xbzrle_fail(err, ENOMEM, 0, "no memory to print JSON");
+}
+
+/**
  * command_flush() - see that what was printed is out
  * @err: set on failure
  *

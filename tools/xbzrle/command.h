@@ -29,6 +29,8 @@ int fold_main(int argc, char **argv);
 int command_at_byte(int ret, struct xbzrle_error *err);
 void command_print(FILE *to, const char *text);
 json_t *command_json_text(const char *text);
+int command_print_json(const json_t *json, size_t flags,
+		       struct xbzrle_error *err);
 int command_flush(struct xbzrle_error *err);
 int command_failed(const struct xbzrle_error *err);
 

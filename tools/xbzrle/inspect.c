@@ -14,7 +14,6 @@
 
 #include "command.h"
 #include "frame.h"
-#include "signals.h"
 #include "tally.h"
 
 struct options {
@@ -53,11 +52,16 @@ static int read_frames(struct inspector *inspector, struct frame_link *link,
 
 	while ((ret = frame_receive(link, &frame, err)) > 0) {
 		inspector->frames++;
-		if (frame.type == FRAME_END)
+		if (frame.type == FRAME_END) {
 			inspector->ended = true;
-		if (frame.type != FRAME_DATA)
-			continue;
-		ret = take_bytes(inspector, frame.payload, frame.length, err);
+			ret = command_at_byte(xbzrle_wire_end(inspector->wire,
+							      err), err);
+		} else if (frame.type == FRAME_DATA) {
+			ret = take_bytes(inspector, frame.payload,
+					 frame.length, err);
+		} else {
+			ret = 0;
+		}
 		if (ret)
 			return ret;
 	}
@@ -74,22 +78,13 @@ static int read_raw(struct inspector *inspector, struct frame_link *link,
 	ssize_t got;
 	int ret;
 
-	ret = take_bytes(inspector, link->ahead, link->ahead_length, err);
-	while (!ret) {
-		got = read(link->in, buffer, FRAME_PAYLOAD_MAX);
-		if (got < 0 && errno == EINTR) {
-			ret = signals_check(err);
-			continue;
-		}
-		if (got < 0)
-			return xbzrle_fail(err, errno, 0, "cannot read: %s",
-					   strerror(errno));
-		if (!got)
-			return command_at_byte(xbzrle_wire_end(inspector->wire,
-							       err), err);
+	while ((got = frame_read(link, buffer, FRAME_PAYLOAD_MAX, err)) > 0) {
 		ret = take_bytes(inspector, buffer, got, err);
+		if (ret)
+			return ret;
 	}
-	return ret;
+	return got ? got :
+		command_at_byte(xbzrle_wire_end(inspector->wire, err), err);
 }
 
 /* Frames begin with their magic; a stream's first byte is of a length. */
@@ -99,23 +94,28 @@ static int read_stream(struct inspector *inspector, int fd,
 	struct frame_link link;
 	uint32_t magic = 0;
 	size_t ahead = 0;
-	ssize_t got = 1;
+	ssize_t got;
 	int ret;
 
 	ret = frame_link_init(&link, fd, -1, err);
 	if (ret)
 		return ret;
-	while (ahead < sizeof(magic) && got > 0) {
-		got = read(fd, (char *)&magic + ahead, sizeof(magic) - ahead);
-		if (got > 0)
-			ahead += got;
-	}
+	do {
+		got = frame_read(&link, (char *)&magic + ahead,
+				 sizeof(magic) - ahead, err);
+		if (got < 0) {
+			ret = got;
+			goto release;
+		}
+		ahead += got;
+	} while (got && ahead < sizeof(magic));
 	link.ahead = (uint8_t *)&magic;
 	link.ahead_length = ahead;
 
 	inspector->framed = be32toh(magic) == FRAME_MAGIC;
 	ret = inspector->framed ? read_frames(inspector, &link, err) :
 		read_raw(inspector, &link, err);
+release:
 	frame_link_release(&link);
 	return ret;
 }
@@ -132,7 +132,8 @@ static void print_runs(const char *what, const uint64_t *classes)
 	}
 }
 
-static void print_text(const struct inspector *inspector)
+static int print_text(const struct inspector *inspector,
+		      struct xbzrle_error *err)
 {
 	const struct tally *tally = &inspector->tally;
 	const struct tally_round *round;
@@ -162,66 +163,76 @@ static void print_text(const struct inspector *inspector)
 	}
 	print_runs("runs of equal bytes in deltas, by length:", tally->equal);
 	print_runs("runs of new bytes in deltas, by length:", tally->new);
+	return command_flush(err);
 }
 
-static json_t *kind_json(const struct tally_kind *kind)
+static void print_kind(const char *name, const struct tally_kind *kind)
 {
-	return json_pack("{s:I, s:I}", "records", (json_int_t)kind->records,
-			 "bytes", (json_int_t)kind->bytes);
+	printf(", \"%s\": {\"records\": %" PRIu64 ", \"bytes\": %" PRIu64 "}",
+	       name, kind->records, kind->bytes);
 }
 
-static json_t *runs_json(const uint64_t *classes)
+static void print_runs_json(const char *name, const uint64_t *classes)
 {
-	json_t *runs = json_array(), *run;
+	const char *before = "";
 	unsigned int i;
 
+	printf(",\n  \"%s\": [", name);
 	for (i = 0; i < TALLY_CLASSES; i++) {
 		if (!classes[i])
 			continue;
-		run = json_pack("{s:i, s:i, s:I}", "from", 1 << i,
-				"to", (2 << i) - 1,
-				"count", (json_int_t)classes[i]);
-		json_array_append_new(runs, run);
+		printf("%s\n    {\"from\": %u, \"to\": %u, \"count\": %" PRIu64 "}",
+		       before, 1 << i, (2 << i) - 1, classes[i]);
+		before = ",";
 	}
-	return runs;
+	printf("]");
 }
 
-static void print_json(const struct inspector *inspector)
+static int print_name(const char *name, struct xbzrle_error *err)
+{
+	json_t *text = command_json_text(name);
+	int ret = command_print_json(text, JSON_ENCODE_ANY, err);
+
+	json_decref(text);
+	return ret;
+}
+
+/* As it goes: objects for millions of rounds would take a lot of memory. */
+static int print_json(const struct inspector *inspector,
+		      struct xbzrle_error *err)
 {
 	const struct tally *tally = &inspector->tally;
-	json_t *regions = json_array(), *rounds = json_array();
 	const struct tally_round *round;
-	json_t *item, *all;
 	size_t i;
+	int ret;
 
+	printf("{\n  \"framed\": %s,\n  \"frames\": %" PRIu64,
+	       inspector->framed ? "true" : "false", inspector->frames);
+	printf(",\n  \"bytes\": %" PRIu64 ",\n  \"setup_bytes\": %" PRIu64,
+	       xbzrle_wire_position(inspector->wire), tally->setup_bytes);
+	printf(",\n  \"regions\": [");
 	for (i = 0; i < tally->region_count; i++) {
-		item = json_pack("{s:o, s:I}", "name",
-				 command_json_text(tally->regions[i].name),
-				 "length",
-				 (json_int_t)tally->regions[i].length);
-		json_array_append_new(regions, item);
+		printf("%s\n    {\"name\": ", i ? "," : "");
+		ret = print_name(tally->regions[i].name, err);
+		if (ret)
+			return ret;
+		printf(", \"length\": %" PRIu64 "}", tally->regions[i].length);
 	}
+	printf("],\n  \"rounds\": [");
 	for (i = 0; i < tally->round_count; i++) {
 		round = &tally->rounds[i];
-		item = json_pack("{s:I, s:o, s:o, s:o}",
-				 "bytes", (json_int_t)round->bytes,
-				 "zero", kind_json(&round->zero),
-				 "page", kind_json(&round->page),
-				 "delta", kind_json(&round->delta));
-		json_array_append_new(rounds, item);
+		printf("%s\n    {\"bytes\": %" PRIu64, i ? "," : "",
+		       round->bytes);
+		print_kind("zero", &round->zero);
+		print_kind("page", &round->page);
+		print_kind("delta", &round->delta);
+		putchar('}');
 	}
-	all = json_pack("{s:b, s:I, s:I, s:I, s:o, s:o, s:o, s:o}",
-			"framed", inspector->framed,
-			"frames", (json_int_t)inspector->frames,
-			"bytes",
-			(json_int_t)xbzrle_wire_position(inspector->wire),
-			"setup_bytes", (json_int_t)tally->setup_bytes,
-			"regions", regions, "rounds", rounds,
-			"equal_runs", runs_json(tally->equal),
-			"new_runs", runs_json(tally->new));
-	json_dumpf(all, stdout, JSON_INDENT(2));
-	putchar('\n');
-	json_decref(all);
+	putchar(']');
+	print_runs_json("equal_runs", tally->equal);
+	print_runs_json("new_runs", tally->new);
+	printf("\n}\n");
+	return command_flush(err);
 }
 
 static const struct argp_option argp_options[] = {
@@ -269,8 +280,8 @@ int inspect_main(int argc, char **argv)
 {
 	struct inspector inspector = {};
 	struct options options = {};
-	struct xbzrle_error err;
-	int fd = STDIN_FILENO, ret;
+	struct xbzrle_error err, lost;
+	int fd = STDIN_FILENO, ret, printed;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &options);
 
@@ -289,12 +300,12 @@ int inspect_main(int argc, char **argv)
 
 	ret = read_stream(&inspector, fd, &err);
 	/* What could be read is shown, also if it ends badly. */
-	if (!options.json)
-		print_text(&inspector);
-	else
-		print_json(&inspector);
-	if (!ret)
-		ret = command_flush(&err);
+	printed = options.json ? print_json(&inspector, &lost) :
+		print_text(&inspector, &lost);
+	if (!ret && printed) {
+		err = lost;
+		ret = printed;
+	}
 
 	tally_release(&inspector.tally);
 	xbzrle_wire_free(inspector.wire);

@@ -292,11 +292,12 @@ static int print_summary(const struct receiver *receiver,
 	uint64_t bytes = 0;
 	json_t *manifest;
 	size_t i, regions = 0;
+	int ret = 0;
 
 	if (options->json) {
 		manifest = images_manifest(&receiver->images,
 					   receiver->rounds);
-		json_dumpf(manifest, stdout, JSON_INDENT(2));
+		ret = command_print_json(manifest, JSON_INDENT(2), err);
 		json_decref(manifest);
 		putchar('\n');
 	} else {
@@ -311,7 +312,7 @@ static int print_summary(const struct receiver *receiver,
 		       regions, units_bytes(bytes).text, receiver->rounds,
 		       units_bytes(xbzrle_wire_position(receiver->wire)).text);
 	}
-	return command_flush(err);
+	return ret ? ret : command_flush(err);
 }
 
 /* Lets the sender know how it went, as far as it still listens. */

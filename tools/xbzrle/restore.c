@@ -81,8 +81,10 @@ static int print_restored(const struct options *options,
 			  const struct replica *replica,
 			  const json_t *manifest, struct xbzrle_error *err)
 {
+	int ret = 0;
+
 	if (options->json) {
-		json_dumpf(manifest, stdout, JSON_INDENT(2));
+		ret = command_print_json(manifest, JSON_INDENT(2), err);
 		putchar('\n');
 	} else {
 		printf("restored round %" PRIu64 " of ", round->number);
@@ -92,7 +94,7 @@ static int print_restored(const struct options *options,
 		printf(": %zu regions; digests agree\n",
 		       replica_present(replica));
 	}
-	return command_flush(err);
+	return ret ? ret : command_flush(err);
 }
 
 static int restore_images(const struct options *options,
@@ -187,9 +189,14 @@ static int verify_round(const struct chain *chain, size_t index,
 		verdict->first = *err;
 	}
 	entry = json_copy(round->entry);
-	json_object_set_new(entry, "good", json_boolean(verdict->following));
-	json_array_append_new(verdict->rounds, entry);
-	return 0;
+	if (json_object_set_new(entry, "good",
+				json_boolean(verdict->following)) ||
+	    json_array_append(verdict->rounds, entry))
+		ret = xbzrle_fail(err, ENOMEM, 0, "no memory");
+	else
+		ret = 0;
+	json_decref(entry);
+	return ret;
 }
 
 static int verify_rounds(const struct chain *chain, struct verdict *verdict,
@@ -210,11 +217,13 @@ static int verify_rounds(const struct chain *chain, struct verdict *verdict,
 	return ret;
 }
 
-static void print_verdict(const struct options *options,
-			  const struct chain *chain, struct verdict *verdict)
+static int print_verdict(const struct options *options,
+			 const struct chain *chain, struct verdict *verdict,
+			 struct xbzrle_error *err)
 {
 	const struct xbzrle_error *first = &verdict->first;
 	json_t *all;
+	int ret;
 
 	if (options->json) {
 		all = json_pack("{s:O, s:I, s:b, s:o}",
@@ -222,10 +231,10 @@ static void print_verdict(const struct options *options,
 				"good", (json_int_t)verdict->good,
 				"cut", chain->cut, "error", first->code ?
 				command_json_text(first->message) : json_null());
-		json_dumpf(all, stdout, JSON_INDENT(2));
+		ret = command_print_json(all, JSON_INDENT(2), err);
 		json_decref(all);
 		putchar('\n');
-		return;
+		return ret ? ret : command_flush(err);
 	}
 	printf("%zu of %zu rounds are good", verdict->good, chain->count);
 	if (verdict->good)
@@ -233,6 +242,7 @@ static void print_verdict(const struct options *options,
 	putchar('\n');
 	if (chain->cut)
 		printf("the manifest ends in a line that is not complete, which is no round\n");
+	return command_flush(err);
 }
 
 static int verify(const struct options *options, struct xbzrle_error *err)
@@ -245,10 +255,8 @@ static int verify(const struct options *options, struct xbzrle_error *err)
 	if (ret)
 		goto free_rounds;
 	ret = verify_rounds(&chain, &verdict, err);
-	if (!ret) {
-		print_verdict(options, &chain, &verdict);
-		ret = command_flush(err);
-	}
+	if (!ret)
+		ret = print_verdict(options, &chain, &verdict, err);
 	if (!ret && verdict.first.code) {
 		*err = verdict.first;
 		ret = -err->code;
