@@ -23,6 +23,10 @@
 
 #define UNIT		XBZRLE_UNIT_SIZE
 
+/* Lengths and offsets of 64 bits are used as sizes of memory and of files. */
+_Static_assert(sizeof(size_t) == 8 && sizeof(off_t) == 8,
+	       "libxbzrle is for 64-bit systems, as the module is");
+
 /* What is known of a page. */
 #define PAGE_RECEIVED	0x01	/* a record of it was taken */
 #define PAGE_STORED	0x02	/* it is not a hole of the file */
