@@ -321,6 +321,42 @@ static void every_round_is_restored(void **state)
 	assert_non_null(strstr(words, "has rounds 1 to 17, and no 18"));
 }
 
+/* Images would lie among the files of the chain. */
+static void the_chain_is_no_place_for_images(void **state)
+{
+	(void)state;
+	make_chain("chain", 3);
+	assert_int_equal(run(restore_main, "restore", "--output", "./chain",
+			     "chain@2"), EXIT_FAILED);
+	assert_non_null(strstr(words, "is the directory of the chain"));
+	assert_int_equal(access("chain/manifest.json", F_OK), -1);
+	check_restore("chain", 1, 3);
+}
+
+/* The names are of the snapshot's memory, and not all that is there is ours. */
+static void restore_replaces_no_file(void **state)
+{
+	static const char mine[] = "mine";
+	char got[8] = "";
+	int fd;
+
+	(void)state;
+	make_chain("chain", 3);
+	remove_all("images");
+	assert_int_equal(mkdir("images", 0700), 0);
+	write_file("images", "r_0.img", mine, sizeof(mine), O_EXCL);
+	assert_int_equal(run(restore_main, "restore", "--output", "images",
+			     "chain@2"), EXIT_FAILED);
+	assert_non_null(strstr(words, "r_0.img is there already"));
+	fd = open("images/r_0.img", O_RDONLY);
+	assert_int_equal(read(fd, got, sizeof(got)), sizeof(mine));
+	assert_string_equal(got, mine);
+	close(fd);
+	assert_int_equal(unlink("images/r_0.img"), 0);
+	assert_int_equal(run(restore_main, "restore", "--output", "images",
+			     "chain@2"), EXIT_DONE);
+}
+
 /* A chain that was continued, as after a restart. */
 static void a_chain_has_more_than_one_beginning(void **state)
 {
@@ -1757,6 +1793,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_round_is_restored),
+		cmocka_unit_test(the_chain_is_no_place_for_images),
+		cmocka_unit_test(restore_replaces_no_file),
 		cmocka_unit_test(a_chain_has_more_than_one_beginning),
 		cmocka_unit_test(fold_keeps_what_follows),
 		cmocka_unit_test(fold_again_and_of_a_beginning),

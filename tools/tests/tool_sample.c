@@ -178,6 +178,8 @@ static void build_transfer(const char *kind, uint64_t features)
 
 	if (!strcmp(kind, "evilname"))
 		strcpy(name, "../../.etc/pass wd");
+	if (!strcmp(kind, "latin"))
+		strcpy(name, "he\xffp");
 	if (!strcmp(kind, "features"))
 		features |= 1ULL << 40;
 	hello(features);

@@ -138,6 +138,10 @@ endpoints() {
 	else
 		ok "the socket's name is gone afterwards"
 	fi
+	: >stale.sock
+	run "$xbzrle" recv --output stale unix:stale.sock
+	expect 1 'in use; if nobody listens there any more, remove it' \
+		"a name that a socket was left with is told"
 	run "$xbzrle" recv --json --output json file:good.bin
 	if jq -e '.regions[0].xxh3_128 | length == 32' out >/dev/null; then
 		ok "recv --json prints the manifest"
@@ -309,6 +313,13 @@ files() {
 	else
 		find evil | sed 's/^/# /'
 		not_ok "a name cannot leave the folder"
+	fi
+	run "$xbzrle" recv --output latin "exec:$sample latin"
+	if [ "$status" = 0 ] && same_image latin/he_p.img &&
+	   [ "$(jq -r '.regions[0].name' latin/manifest.json)" = 'he?p' ]; then
+		ok "a name that is not UTF-8 arrives"
+	else
+		not_ok "a name that is not UTF-8 arrives"
 	fi
 	mkdir busy link
 	ln -s ../victim link/heap.img
@@ -536,6 +547,9 @@ usage() {
 	WORDS
 	run "$xbzrle" --help
 	expect 0 'send' "help"
+	status=0
+	"$xbzrle" --help >/dev/full 2>err || status=$?
+	expect 1 'cannot write: No space left' "help that is lost is told"
 	if [ ! -e /dev/xbzrle ]; then
 		run "$xbzrle" info
 		expect 1 'is the module loaded' "info tells that there is no module"

@@ -222,9 +222,10 @@ static int open_unix(struct endpoint *end, const char *where, bool sending,
 	return ret;
 
 close_fd:
-	ret = xbzrle_fail(err, errno, 0, "cannot %s unix:%s: %s",
+	ret = xbzrle_fail(err, errno, 0, "cannot %s unix:%s: %s%s",
 			  sending ? "connect to" : "listen on", where,
-			  strerror(errno));
+			  strerror(errno), errno == EADDRINUSE ?
+			  "; if nobody listens there any more, remove it" : "");
 	close(fd);
 	return ret;
 }

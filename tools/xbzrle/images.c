@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "command.h"
 #include "directory.h"
 #include "images.h"
 
@@ -401,8 +402,8 @@ static json_t *describe(const struct images_region *region)
 	char address[24];
 
 	snprintf(address, sizeof(address), "%#" PRIx64, region->address);
-	return json_pack("{s:s, s:s, s:I, s:s, s:I, s:s, s:I}",
-			 "name", region->name,
+	return json_pack("{s:o, s:s, s:I, s:s, s:I, s:s, s:I}",
+			 "name", command_json_text(region->name),
 			 "file", region->file,
 			 "pid", (json_int_t)region->pid,
 			 "address", address,
@@ -416,8 +417,9 @@ static json_t *describe(const struct images_region *region)
  * @images: verified images
  * @rounds: rounds received
  *
- * Return: the manifest, or NULL without memory (or for a name that is not
- * UTF-8, which JSON cannot hold).
+ * A name that is not UTF-8, which JSON cannot hold, has ? for what is not ASCII.
+ *
+ * Return: the manifest, or NULL without memory.
  */
 json_t *images_manifest(const struct images *images, uint64_t rounds)
 {

@@ -57,6 +57,7 @@ static bool have_standard_fds(void)
 
 int main(int argc, char **argv)
 {
+	struct xbzrle_error err;
 	char name[32];
 	size_t i;
 
@@ -68,7 +69,7 @@ int main(int argc, char **argv)
 	if (argc >= 2 && (!strcmp(argv[1], "--help") ||
 			  !strcmp(argv[1], "help"))) {
 		usage(stdout);
-		return EXIT_DONE;
+		return command_flush(&err) ? command_failed(&err) : EXIT_DONE;
 	}
 	for (i = 0; argc >= 2 && i < COMMAND_COUNT; i++) {
 		if (strcmp(argv[1], commands[i].name))

@@ -230,8 +230,8 @@ static int take_end(struct receiver *receiver, const struct frame *frame,
 
 	manifest = images_manifest(&receiver->images, receiver->rounds);
 	if (!manifest)
-		return xbzrle_fail(err, EILSEQ, 0,
-				   "cannot describe the regions in JSON");
+		return xbzrle_fail(err, ENOMEM, 0,
+				   "no memory to describe the regions");
 	ret = images_write_manifest(&receiver->images, manifest, err);
 	json_decref(manifest);
 	if (ret)
