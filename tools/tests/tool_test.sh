@@ -386,8 +386,8 @@ many_rounds() {
 	fi
 	printf '\0\0\0\0\0\0\0\x10' >rounds
 	for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18; do
-		cat rounds rounds >more
-		mv more rounds
+		cat rounds rounds >twice
+		mv twice rounds
 	done
 	{ head -c 29 raw.bin; cat rounds; } >rounds.bin
 	(ulimit -v 100000; exec "$xbzrle" inspect --json rounds.bin) >out 2>err
