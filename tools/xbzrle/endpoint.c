@@ -290,20 +290,17 @@ static int open_file(struct endpoint *end, const char *where, bool sending,
 /* All is in it, or else it goes and what was there before stays. */
 static int close_file(struct endpoint *end, int ret, struct xbzrle_error *err)
 {
-	int failed = 0;
+	bool wanted = !ret && err;
 
-	if (ret || !err)
+	if (wanted && rename(end->unfinished, end->path))
+		ret = -errno;
+	if (ret || !wanted)
 		unlink(end->unfinished);
-	else if (rename(end->unfinished, end->path))
-		failed = -errno;
 	else
-		failed = directory_sync_of(end->path);
-	if (failed) {
-		ret = xbzrle_fail(err, -failed, 0, "cannot write %s: %s",
-				  end->path, strerror(-failed));
-		/* If it has its name it is whole. */
-		unlink(end->unfinished);
-	}
+		ret = directory_sync_of(end->path);
+	if (wanted && ret)
+		xbzrle_fail(err, -ret, 0, "cannot write %s: %s", end->path,
+			    strerror(-ret));
 	forget_names(end);
 	return ret;
 }

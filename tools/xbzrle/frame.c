@@ -175,15 +175,15 @@ int frame_send(struct frame_link *link, enum frame_type type, uint32_t length,
  * frame_read() - read what there is, whether it is frames or not
  * @link: link
  * @to: where to
- * @size: bytes that fit there, at least 1
+ * @size: bytes that fit there, 1 to FRAME_PAYLOAD_MAX
  * @err: set on failure
  *
  * Waits until there is something, also where @in does not block.
  *
  * Return: bytes, 0 at the end, or a negative errno.
  */
-ssize_t frame_read(struct frame_link *link, void *to, size_t size,
-		   struct xbzrle_error *err)
+int frame_read(struct frame_link *link, void *to, size_t size,
+	       struct xbzrle_error *err)
 {
 	ssize_t got;
 	int ret;
@@ -216,7 +216,7 @@ static int read_all(struct frame_link *link, uint8_t *to, size_t size,
 		    struct xbzrle_error *err)
 {
 	size_t done = 0;
-	ssize_t got;
+	int got;
 
 	while (done < size) {
 		got = frame_read(link, to + done, size - done, err);

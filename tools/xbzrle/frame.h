@@ -5,7 +5,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include <xbzrle.h>
 
@@ -101,8 +100,8 @@ void frame_link_release(struct frame_link *link);
 void *frame_room(struct frame_link *link);
 int frame_send(struct frame_link *link, enum frame_type type, uint32_t length,
 	       struct xbzrle_error *err);
-ssize_t frame_read(struct frame_link *link, void *to, size_t size,
-		   struct xbzrle_error *err);
+int frame_read(struct frame_link *link, void *to, size_t size,
+	       struct xbzrle_error *err);
 int frame_receive(struct frame_link *link, struct frame *frame,
 		  struct xbzrle_error *err);
 int frame_expect(struct frame_link *link, enum frame_type type,

@@ -146,16 +146,17 @@ void images_close(struct images *images)
 static int remove_leftovers(const struct images *images)
 {
 	char line[XBZRLE_NAME_MAX + 32], *name;
-	int fd = dup(images->list);
+	int fd = dup(images->list), ret;
 	struct stat status;
 	uint64_t inode;
 	FILE *list;
 
 	list = fd < 0 ? NULL : fdopen(fd, "r");
 	if (!list) {
+		ret = -errno;
 		if (fd >= 0)
 			close(fd);
-		return -errno;
+		return ret;
 	}
 	while (fgets(line, sizeof(line), list)) {
 		inode = strtoull(line, &name, 10);

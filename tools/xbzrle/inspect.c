@@ -75,8 +75,7 @@ static int read_raw(struct inspector *inspector, struct frame_link *link,
 		    struct xbzrle_error *err)
 {
 	uint8_t *buffer = link->in_buffer;
-	ssize_t got;
-	int ret;
+	int got, ret;
 
 	while ((got = frame_read(link, buffer, FRAME_PAYLOAD_MAX, err)) > 0) {
 		ret = take_bytes(inspector, buffer, got, err);
@@ -94,8 +93,7 @@ static int read_stream(struct inspector *inspector, int fd,
 	struct frame_link link;
 	uint32_t magic = 0;
 	size_t ahead = 0;
-	ssize_t got;
-	int ret;
+	int got, ret;
 
 	ret = frame_link_init(&link, fd, -1, err);
 	if (ret)

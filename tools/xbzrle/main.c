@@ -41,17 +41,19 @@ static void usage(FILE *to)
 	      to);
 }
 
-/* Where one is closed a file would take its place, and get our words into it. */
+/*
+ * Where one is closed a file would take its place, and get our words into it.
+ * What takes its place can be neither read nor written as the other could.
+ */
 static bool have_standard_fds(void)
 {
 	int fd;
 
-	do {
-		fd = open("/dev/null", O_RDWR);
-	} while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd < 0)
-		return false;
-	close(fd);
+	for (fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 &&
+		    open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd)
+			return false;
+	}
 	return true;
 }
 
