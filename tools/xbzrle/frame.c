@@ -275,11 +275,8 @@ static int read_frame(struct frame_link *link, enum frame_type due,
 		return xbzrle_fail(err, EBADMSG, 0,
 				   "frame %u: %u bytes are too many",
 				   link->next_in, length);
-	if (due != FRAME_ANY) {
-		ret = check_due(link, due, header.type, length, err);
-		if (ret)
-			return ret;
-	}
+	if (due != FRAME_ANY && check_due(link, due, header.type, length, err))
+		return -EBADMSG;
 
 	ret = read_all(link, buffer + FRAME_HEADER, length, err);
 	if (ret < 0)
