@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 # Chains of snapshots of running processes, each of which must be of one
-# instant; prints TAP. Needs the module: run it in the VM, with xbzrle and
-# tool_bank in PATH. usage: tool_snapshot.sh [PART...]
+# instant; prints TAP. Needs the module: run it in the VM, with xbzrle,
+# tool_bank and tool_table in PATH. usage: tool_snapshot.sh [PART...]
 work=$(mktemp -d)
 cd "$work" || exit 1
 count=0
@@ -134,6 +134,72 @@ chains() {
 	snapshot --every 10ms --count 40 --cache 256K
 	in_time_or_told $? 40
 	goes_on "after snapshots with a small cache"
+	end_bank
+}
+
+# table: a process that makes memory all the time; sets bank to its pid, table to
+# where its table is
+table() {
+	: >where
+	tool_table run >where &
+	bank=$!
+	while [ ! -s where ]; do
+		sleep 0.1
+	done
+	read -r table <where
+}
+
+# points_into DIR: all that the table in the images of DIR points to is in them
+points_into() {
+	# shellcheck disable=SC2046 # words they are
+	tool_table check "$table" $(sed -n "s|.*\"file\": \"\(.*\)\",|$1/\1|p
+		s/.*\"address\": \"\(.*\)\",/\1/p" "$1/manifest.json")
+}
+
+# points_to_all NAME LEAST: as one_instant, of a table
+points_to_all() {
+	xbzrle verify chain >check.log 2>&1
+	bad=$?
+	for round in $(rounds); do
+		rm -rf images
+		xbzrle restore --output images "chain@$round" >>check.log 2>&1 &&
+			points_into images >>check.log 2>&1 || bad=1
+	done
+	[ "$(rounds | wc -l)" -ge "$2" ] || bad=1
+	result $bad "$1"
+}
+
+# maps_on NAME [OPTION]...: what is mapped until the process is paused belongs to
+# that instant, too
+maps_on() {
+	name=$1
+	shift
+	table
+	rm -rf chain
+	xbzrle snapshot --pid $bank --every 50ms --count 20 --output chain \
+		"$@" >log 2>&1
+	result $? "$name of a process that maps and unmaps all the time"
+	points_to_all "$name: what the process had mapped is in each" 20
+	goes_on "after that"
+	end_bank
+}
+
+tables() {
+	maps_on snapshot
+	table
+	for turn in 1 2 3 4 5 6 7 8; do
+		xbzrle send --pid $bank --consistent --max-rounds 2 \
+			file:mapped.$turn >log 2>&1 || break
+	done
+	result $? "send --consistent of such a process"
+	bad=0
+	for turn in 1 2 3 4 5 6 7 8; do
+		rm -rf images
+		xbzrle recv --output images file:mapped.$turn >check.log 2>&1 &&
+			points_into images >>check.log 2>&1 || bad=1
+		[ $bad = 0 ] || break
+	done
+	result $bad "send --consistent: what it had mapped has arrived"
 	end_bank
 }
 
@@ -298,6 +364,7 @@ external() {
 	one_instant "soft-dirty bits: each is of one instant" 6
 	goes_on "after that"
 	end_bank
+	maps_on "soft-dirty bits: snapshot" --tracker external
 }
 
 # part NAME: left out where the kernel cannot track what it needs
@@ -306,6 +373,7 @@ part() {
 	control-*)	control ;;
 	owned-*)	owned ;;
 	chains-*pte*)	chains ;;
+	tables-*pte*)	tables ;;
 	retries-*pte*)	retries ;;
 	others-*pte*)	others ;;
 	freezer-*pte*)	freezer ;;
@@ -317,7 +385,7 @@ part() {
 }
 
 [ $# -gt 0 ] ||
-	set -- control owned chains retries others freezer endings sends \
+	set -- control owned chains tables retries others freezer endings sends \
 		external
 for part; do
 	part "$part"

@@ -53,17 +53,78 @@ static int lost_writes(const struct round_source *source,
 			   source->target->pid);
 }
 
-/* With all that write paused, for no longer than it takes. */
+/* Makes the session's regions those of the target. */
+static int update(struct round_source *source, struct xbzrle_error *err)
+{
+	struct tracked *tracked = source->tracked;
+	int ret;
+
+	if (!tracked)
+		return 0;
+	ret = tracked_update(tracked, err);
+	if (!ret && !tracked_present(tracked))
+		ret = xbzrle_fail(err, ENOENT, 0,
+				  "process %d has no such memory",
+				  source->target->pid);
+	return ret;
+}
+
+static int end_region(struct round_source *source, uint32_t id,
+		      struct xbzrle_error *err)
+{
+	if (source->tracked)
+		return tracked_end(source->tracked, id, err);
+	return xbzrle_unregister(source->session, id, err);
+}
+
+/* Starts a round over the regions that have not ended, and those that are new. */
+static int start_over_map(struct round_source *source, unsigned int flags,
+			  int (*start)(struct round_source *source,
+				       unsigned int flags,
+				       struct xbzrle_sync *sync,
+				       struct xbzrle_error *err),
+			  struct xbzrle_sync *sync, struct xbzrle_error *err)
+{
+	int tries, ret;
+
+	for (tries = 0; tries < SYNC_TRIES; tries++) {
+		ret = signals_check(err);
+		if (!ret)
+			ret = update(source, err);
+		if (ret)
+			return ret;
+		ret = start(source, flags, sync, err);
+		/* It is not a region that has ended, or none has. */
+		if ((ret != -EFAULT && ret != -EOPNOTSUPP) || !err->region)
+			return ret;
+		ret = end_region(source, err->region, err);
+		if (ret)
+			return ret;
+	}
+	return xbzrle_fail(err, EFAULT, 0,
+			   "the memory map changes too fast");
+}
+
+/*
+ * With all that write paused, for no longer than it takes. What they have mapped
+ * and unmapped until then is of that instant, too, so the map is read again. It
+ * was read a moment ago: little is new. And that is before the soft-dirty bits
+ * are, of which a new region needs all.
+ */
 static int sync_paused(struct round_source *source, unsigned int flags,
 		       struct xbzrle_sync *sync, struct xbzrle_error *err)
 {
-	double start = progress_now();
+	double start;
 	int ret;
 
+	ret = update(source, err);
+	if (ret)
+		return ret;
+	start = progress_now();
 	ret = pause_begin(source->pause, err);
 	if (ret)
 		return ret;
-	ret = mark_and_sync(source, flags, sync, err);
+	ret = start_over_map(source, flags, mark_and_sync, sync, err);
 	/* Somebody else has put them back to work. */
 	if (!ret && !pause_held(source->pause)) {
 		source->torn = true;
@@ -115,38 +176,10 @@ static int sync_round(struct round_source *source, unsigned int flags,
 		source->torn = true;
 		source->told_torn = true;
 	}
-	if (is_external(source))
-		return sync_external(source, flags, sync, err);
-	return xbzrle_sync(source->session, flags, sync, err);
+	return start_over_map(source, flags, is_external(source) ?
+			      sync_external : mark_and_sync, sync, err);
 }
 
-/* Makes the session's regions those of the target. */
-static int update(struct round_source *source, struct xbzrle_error *err)
-{
-	struct tracked *tracked = source->tracked;
-	int ret;
-
-	if (!tracked)
-		return 0;
-	ret = tracked_tell_drops(tracked, source->link, err);
-	if (!ret)
-		ret = tracked_update(tracked, source->link, err);
-	if (!ret && !tracked_present(tracked))
-		ret = xbzrle_fail(err, ENOENT, 0,
-				  "process %d has no such memory",
-				  source->target->pid);
-	return ret;
-}
-
-static int end_region(struct round_source *source, uint32_t id,
-		      struct xbzrle_error *err)
-{
-	if (source->tracked)
-		return tracked_end(source->tracked, id, err);
-	return xbzrle_unregister(source->session, id, err);
-}
-
-/* The replica learns of regions in the order in which the link does. */
 static int follow(struct round_source *source, struct xbzrle_error *err)
 {
 	const struct tracked *tracked = source->tracked;
@@ -174,6 +207,16 @@ static int follow(struct round_source *source, struct xbzrle_error *err)
 	return 0;
 }
 
+/* Receiver and replica learn of regions between rounds, in the same order. */
+static int tell(struct round_source *source, struct xbzrle_error *err)
+{
+	int ret = 0;
+
+	if (source->tracked)
+		ret = tracked_tell(source->tracked, source->link, err);
+	return ret ? ret : follow(source, err);
+}
+
 /**
  * round_start() - start a round over all that there is now
  * @source: source
@@ -183,31 +226,16 @@ static int follow(struct round_source *source, struct xbzrle_error *err)
  * @sync: filled in
  * @err: set on failure
  *
+ * What is mapped when such a pause ends is in the round, or was never wanted.
+ *
  * Return: 0, -ESRCH if there is no process any more, or another negative errno.
  */
 int round_start(struct round_source *source, unsigned int flags,
 		struct xbzrle_sync *sync, struct xbzrle_error *err)
 {
-	int tries, ret;
+	int ret = sync_round(source, flags, sync, err);
 
-	for (tries = 0; tries < SYNC_TRIES; tries++) {
-		ret = signals_check(err);
-		if (!ret)
-			ret = update(source, err);
-		if (ret)
-			return ret;
-		ret = sync_round(source, flags, sync, err);
-		if (!ret)
-			return follow(source, err);
-		/* It is not a region that has ended, or none has. */
-		if ((ret != -EFAULT && ret != -EOPNOTSUPP) || !err->region)
-			return ret;
-		ret = end_region(source, err->region, err);
-		if (ret)
-			return ret;
-	}
-	return xbzrle_fail(err, EFAULT, 0,
-			   "the memory map changes too fast");
+	return ret ? ret : tell(source, err);
 }
 
 /* The running round cannot go on because a region has ended: which one? */

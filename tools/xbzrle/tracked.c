@@ -50,8 +50,11 @@ static void make_name(struct tracked *tracked, struct tracked_region *region,
 			 again);
 }
 
+/*
+ * 1 if @range is a region now, 0 if it is there no more, or a negative errno.
+ */
 static int begin(struct tracked *tracked, const struct maps_range *range,
-		 struct frame_link *link, struct xbzrle_error *err)
+		 struct xbzrle_error *err)
 {
 	enum xbzrle_tracker tracker = range->shared ? tracked->shared :
 						      tracked->tracker;
@@ -79,6 +82,7 @@ static int begin(struct tracked *tracked, const struct maps_range *range,
 		.start = range->start,
 		.end = range->end,
 		.present = true,
+		.region_due = true,
 		.told = tracker == XBZRLE_TRACKER_EXTERNAL,
 	};
 	make_name(tracked, new, range);
@@ -86,7 +90,7 @@ static int begin(struct tracked *tracked, const struct maps_range *range,
 			      new->start, new->end - new->start, tracker,
 			      &region, err);
 	/* What a running target has unmapped since is not there to be sent. */
-	if (ret == -EFAULT && !target->stopped)
+	if (ret == -EFAULT && !(target->stopped && target_is_stopped(target)))
 		return 0;
 	if (ret)
 		return ret;
@@ -98,13 +102,7 @@ static int begin(struct tracked *tracked, const struct maps_range *range,
 	}
 	new->id = region.id;
 	tracked->count++;
-
-	return frame_send_region(link, &(struct frame_region){
-		.address = new->start,
-		.length = new->end - new->start,
-		.pid = target->pid,
-		.name = new->name,
-	}, err);
+	return 1;
 }
 
 /* The first part of @range that no region covers, if there is one. */
@@ -139,21 +137,45 @@ static bool next_gap(const struct tracked *tracked,
 	return true;
 }
 
+/* 1 if all of @range is in regions now, 0 if not, or a negative errno. */
 static int cover(struct tracked *tracked, struct maps_range range,
-		 struct frame_link *link, struct xbzrle_error *err)
+		 struct xbzrle_error *err)
 {
 	struct maps_range gap;
-	int ret;
+	int ret, all = 1;
 
 	while (next_gap(tracked, &range, &gap)) {
-		ret = begin(tracked, &gap, link, err);
-		if (ret)
+		ret = begin(tracked, &gap, err);
+		if (ret < 0)
 			return ret;
+		all &= ret;
 		range.start = gap.end;
 		if (range.start >= range.end)
 			break;
 	}
-	return 0;
+	return all;
+}
+
+static void forget_covered(struct tracked *tracked)
+{
+	free(tracked->covered);
+	tracked->covered = NULL;
+	tracked->covered_count = 0;
+}
+
+/* @from goes through what was covered, which is sorted as the ranges are. */
+static bool was_covered(const struct tracked *tracked,
+			const struct maps_range *range, size_t *from)
+{
+	const struct maps_range *known = tracked->covered + *from;
+	const struct maps_range *end = tracked->covered +
+				       tracked->covered_count;
+
+	while (known < end && known->start < range->start)
+		known++;
+	*from = known - tracked->covered;
+	return known < end && known->start == range->start &&
+	       known->end == range->end;
 }
 
 /* A heap or other memory may come later; what has a name or an address is due. */
@@ -239,26 +261,38 @@ int tracked_choose(struct tracked *tracked, enum xbzrle_tracker tracker,
 /**
  * tracked_update() - make regions of what is new in the target's memory map
  * @tracked: regions
- * @link: where they are announced
  * @err: set on failure
+ *
+ * The receiver is not told: that may take its time, and the target may be
+ * stopped.
  *
  * Return: 0 or a negative errno.
  */
-int tracked_update(struct tracked *tracked, struct frame_link *link,
-		   struct xbzrle_error *err)
+int tracked_update(struct tracked *tracked, struct xbzrle_error *err)
 {
 	struct maps_range *ranges;
-	size_t count, i;
+	size_t count, i, from = 0;
+	bool all = true;
 	int ret;
 
 	ret = maps_select(tracked->target->pid, tracked->wishes,
 			  tracked->wish_count, &ranges, &count, err);
 	if (!ret)
 		ret = check_found(tracked, err);
-	for (i = 0; i < count && !ret; i++)
-		ret = cover(tracked, ranges[i], link, err);
-	free(ranges);
-	return ret;
+	for (i = 0; i < count && ret >= 0; i++) {
+		if (was_covered(tracked, &ranges[i], &from))
+			continue;
+		ret = cover(tracked, ranges[i], err);
+		all = all && ret;
+	}
+	forget_covered(tracked);
+	if (ret < 0 || !all) {
+		free(ranges);
+		return ret < 0 ? ret : 0;
+	}
+	tracked->covered = ranges;
+	tracked->covered_count = count;
+	return 0;
 }
 
 static int scan_written(struct tracked *tracked, struct xbzrle_error *err)
@@ -326,23 +360,17 @@ int tracked_end(struct tracked *tracked, uint32_t id, struct xbzrle_error *err)
 		if (!region->present || region->id != id)
 			continue;
 		region->present = false;
-		region->drop_due = true;
+		region->drop_due = !region->region_due;
+		region->region_due = false;
+		forget_covered(tracked);
 		softdirty_end(&region->softdirty);
 		return xbzrle_unregister(tracked->session, id, err);
 	}
 	return xbzrle_fail(err, ENOENT, 0, "region %u is not one of ours", id);
 }
 
-/**
- * tracked_tell_drops() - tell the receiver what has ended
- * @tracked: regions
- * @link: link, between two rounds
- * @err: set on failure
- *
- * Return: 0 or a negative errno.
- */
-int tracked_tell_drops(struct tracked *tracked, struct frame_link *link,
-		       struct xbzrle_error *err)
+static int tell_drops(struct tracked *tracked, struct frame_link *link,
+		      struct xbzrle_error *err)
 {
 	struct tracked_region *region;
 	size_t i;
@@ -358,6 +386,37 @@ int tracked_tell_drops(struct tracked *tracked, struct frame_link *link,
 		region->drop_due = false;
 	}
 	return 0;
+}
+
+/**
+ * tracked_tell() - tell the receiver what has ended and what is new
+ * @tracked: regions
+ * @link: link, between two rounds
+ * @err: set on failure
+ *
+ * Return: 0 or a negative errno.
+ */
+int tracked_tell(struct tracked *tracked, struct frame_link *link,
+		 struct xbzrle_error *err)
+{
+	struct tracked_region *region;
+	size_t i;
+	int ret;
+
+	ret = tell_drops(tracked, link, err);
+	for (i = 0; i < tracked->count && !ret; i++) {
+		region = &tracked->regions[i];
+		if (!region->region_due)
+			continue;
+		ret = frame_send_region(link, &(struct frame_region){
+			.address = region->start,
+			.length = region->end - region->start,
+			.pid = tracked->target->pid,
+			.name = region->name,
+		}, err);
+		region->region_due = false;
+	}
+	return ret;
 }
 
 /**
@@ -385,6 +444,7 @@ void tracked_release(struct tracked *tracked)
 
 	for (i = 0; i < tracked->count; i++)
 		softdirty_end(&tracked->regions[i].softdirty);
+	forget_covered(tracked);
 	free(tracked->regions);
 	tracked->regions = NULL;
 	tracked->count = 0;

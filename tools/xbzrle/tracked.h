@@ -17,7 +17,8 @@
  * struct tracked_region - a range that is, or was, a region of the session
  * @id: names it to the session
  * @present: it has not ended
- * @drop_due: it has ended and the receiver was not told yet
+ * @region_due: the receiver was not told of it yet
+ * @drop_due: nor that it has ended
  * @start: first address
  * @end: address after the last
  * @told: we have to say what was written to it
@@ -27,6 +28,7 @@
 struct tracked_region {
 	uint32_t id;
 	bool present;
+	bool region_due;
 	bool drop_due;
 	uint64_t start, end;
 	bool told;
@@ -47,6 +49,9 @@ struct tracked_region {
  * @heap: where the heap begins, 0 while it is not known
  * @regions: also those that have ended, because a name is used once
  * @count: how many
+ * @covered: what was wanted of the map when it was last read, and is all in
+ *	regions; the next look at the map need not compare it with each of them
+ * @covered_count: how many
  */
 struct tracked {
 	struct xbzrle_session *session;
@@ -59,18 +64,19 @@ struct tracked {
 	uint64_t heap;
 	struct tracked_region *regions;
 	size_t count;
+	struct maps_range *covered;
+	size_t covered_count;
 };
 
 int tracked_parse(const char *text, enum xbzrle_tracker *tracker);
 int tracked_choose(struct tracked *tracked, enum xbzrle_tracker tracker,
 		   bool quiet, struct xbzrle_error *err);
-int tracked_update(struct tracked *tracked, struct frame_link *link,
-		   struct xbzrle_error *err);
+int tracked_update(struct tracked *tracked, struct xbzrle_error *err);
 int tracked_mark_written(struct tracked *tracked, struct xbzrle_error *err);
 int tracked_end(struct tracked *tracked, uint32_t id,
 		struct xbzrle_error *err);
-int tracked_tell_drops(struct tracked *tracked, struct frame_link *link,
-		       struct xbzrle_error *err);
+int tracked_tell(struct tracked *tracked, struct frame_link *link,
+		 struct xbzrle_error *err);
 size_t tracked_present(const struct tracked *tracked);
 void tracked_release(struct tracked *tracked);
 
