@@ -155,6 +155,37 @@ ends() {
 	done
 }
 
+# Somebody else's SIGCONT must cost nothing that is written after it.
+disturbed() {
+	for then in kill stop; do
+		target steady
+		xbzrle send --pid $target --max-rounds 1 --then $then \
+			"exec:cat >disturbed; sleep 4" >send.log 2>&1 &
+		sender=$!
+		sleep 2
+		grep -q '^State:.T' /proc/$target/status
+		result $? "--then $then: it is stopped while the command runs"
+		kill -CONT $target
+		wait $sender
+		sent=$?
+		ends_badly "--then $then: somebody else's SIGCONT" \
+			'put back to work by somebody else'
+		kill $target
+	done
+
+	target steady
+	xbzrle send --pid $target --max-rounds 1 --bandwidth 4M file:disturbed \
+		>send.log 2>&1 &
+	sender=$!
+	sleep 1
+	kill -CONT $target
+	wait $sender
+	sent=$?
+	ends_badly "somebody else's SIGCONT in the last round" \
+		'put back to work by somebody else'
+	kill $target
+}
+
 # range PATTERN: the first mapping of the target that has it, as START-END
 range() {
 	sed -n "/$1/{s/ .*//p;q;}" "/proc/$target/maps"
@@ -288,6 +319,7 @@ esac
 maps
 troubles
 ends
+disturbed
 # Who boots the kernel says what it must be able to track. Of the architectures
 # of the lab, arm64 has no soft-dirty bits.
 case ${TRACKERS:?}-$(uname -m) in

@@ -182,15 +182,16 @@ static int digest_region(const struct sender *sender,
 			      digest->length, digest->digest, err);
 }
 
-static int send_digests(struct sender *sender, struct xbzrle_error *err)
+static int send_digests(struct sender *sender, uint32_t *digests,
+			struct xbzrle_error *err)
 {
 	const struct tracked *tracked = &sender->tracked;
 	const struct tracked_region *region;
 	struct frame_digest digest;
-	uint32_t digests = 0;
 	size_t i;
 	int ret;
 
+	*digests = 0;
 	for (i = 0; i < tracked->count; i++) {
 		region = &tracked->regions[i];
 		if (!region->present)
@@ -202,15 +203,28 @@ static int send_digests(struct sender *sender, struct xbzrle_error *err)
 			ret = frame_send_digest(&sender->link, &digest, err);
 		if (ret)
 			return ret;
-		digests++;
+		++*digests;
 	}
-	return frame_send_end(&sender->link, digests, err);
+	return 0;
+}
+
+/* Anybody who may send signals may have ended what must be stopped. */
+static int check_held(const struct sender *sender, struct xbzrle_error *err)
+{
+	const struct target *target = &sender->target;
+
+	if (target_is_stopped(target) || target_has_ended(target))
+		return 0;
+	return xbzrle_fail(err, EBUSY, 0,
+			   "process %d was put back to work by somebody else, so it is not what was sent any more; it goes on: keep others from sending SIGCONT, and send it again",
+			   target->pid);
 }
 
 /* The last round and the digests, while nothing can change. */
 static int run_stopped(struct sender *sender, struct xbzrle_error *err)
 {
 	double stopped_at = progress_now(), digest_start, seconds;
+	uint32_t digests;
 	int ret;
 
 	ret = target_stop(&sender->target, err);
@@ -223,14 +237,16 @@ static int run_stopped(struct sender *sender, struct xbzrle_error *err)
 	progress_round_done(&sender->progress, -1);
 
 	digest_start = progress_now();
-	ret = send_digests(sender, err);
+	ret = send_digests(sender, &digests, err);
+	if (!ret)
+		ret = check_held(sender, err);
 	if (ret)
 		return ret;
 	if (sender->options->then == TARGET_CONT)
 		target_continue(&sender->target);
 	sender->digest_time = progress_now() - digest_start;
 	sender->downtime = progress_now() - stopped_at;
-	return 0;
+	return frame_send_end(&sender->link, digests, err);
 }
 
 /*
@@ -242,6 +258,7 @@ static int run_consistent(struct sender *sender, struct xbzrle_error *err)
 {
 	struct round_source *source = &sender->source;
 	double digest_start, seconds;
+	uint32_t digests;
 	int ret, tries;
 
 	for (tries = 0; tries < ROUND_TRIES; tries++) {
@@ -260,7 +277,9 @@ static int run_consistent(struct sender *sender, struct xbzrle_error *err)
 				   tries);
 	progress_round_done(&sender->progress, -1);
 	digest_start = progress_now();
-	ret = send_digests(sender, err);
+	ret = send_digests(sender, &digests, err);
+	if (!ret)
+		ret = frame_send_end(&sender->link, digests, err);
 	sender->digest_time = progress_now() - digest_start;
 	return ret;
 }
@@ -307,6 +326,13 @@ static int greet(struct sender *sender, struct xbzrle_error *err)
 
 static int end_target(struct sender *sender, struct xbzrle_error *err)
 {
+	int ret;
+
+	if (sender->options->then == TARGET_CONT)
+		return 0;
+	ret = check_held(sender, err);
+	if (ret)
+		return ret;
 	switch (sender->options->then) {
 	case TARGET_KILL:
 		return target_kill(&sender->target, err);
