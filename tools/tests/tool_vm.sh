@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 # The sender against running processes; prints TAP. Needs the module: run it in
-# the VM, with xbzrle and tool_writer in PATH.
+# the VM, with xbzrle, tool_writer and tool_tty in PATH.
 work=$(mktemp -d)
 cd "$work" || exit 1
 count=0
@@ -186,6 +186,61 @@ disturbed() {
 	kill $target
 }
 
+# on_terminal FIRST COMMAND...: with a terminal, of which keys are typed to fd 4
+# after FIRST; sets sender
+on_terminal() {
+	rm -f keys
+	mkfifo keys
+	first=$1
+	shift
+	tool_tty "$@" <keys >send.log 2>&1 &
+	sender=$!
+	exec 4>keys
+	printf "$first" >&4
+}
+
+off_terminal() {
+	exec 4>&-
+	wait $sender
+	sent=$?
+}
+
+# goes_on_soon: before somebody loses patience
+goes_on_soon() {
+	turn=0
+	until goes_on || [ $turn -eq 200 ]; do
+		turn=$((turn + 1))
+		sleep 0.1
+	done
+	goes_on
+}
+
+# Who looks at the tool, or not, must not keep the process stopped.
+terminals() {
+	target steady
+	on_terminal '\023' xbzrle send --pid $target --max-rounds 1 file:tty
+	sleep 3
+	goes_on
+	result $? "a terminal that is held does not keep the process stopped"
+	printf '\021' >&4
+	off_terminal
+	[ "$sent" -eq 0 ] && grep -q 'round 1 (last)' send.log &&
+		grep -q 'regions in 1 rounds' send.log
+	result $? "what was to be told is told when it is not held"
+
+	on_terminal '\021' xbzrle send --pid $target --max-rounds 1 \
+		--bandwidth 4M file:tty
+	sleep 1
+	grep -q '^State:.T' /proc/$target/status
+	result $? "the process is stopped for the last round"
+	printf '\032' >&4
+	goes_on_soon
+	result $? "the process goes on though the tool is to be stopped"
+	off_terminal
+	result $sent "and the tool ends when it goes on"
+	kill $target
+}
+
 # range PATTERN: the first mapping of the target that has it, as START-END
 range() {
 	sed -n "/$1/{s/ .*//p;q;}" "/proc/$target/maps"
@@ -320,6 +375,7 @@ maps
 troubles
 ends
 disturbed
+terminals
 # Who boots the kernel says what it must be able to track. Of the architectures
 # of the lab, arm64 has no soft-dirty bits.
 case ${TRACKERS:?}-$(uname -m) in

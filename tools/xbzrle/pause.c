@@ -316,10 +316,14 @@ static int freeze_group(struct pause *pause, struct xbzrle_error *err)
 				   pause->group);
 	if (read_text(pause->group_dir, "cgroup.freeze", state,
 		      sizeof(state)) <= 0 || state[0] != '1') {
+		/* Who is stopped itself could not let them go on. */
+		signals_hold_stops();
 		ret = write_freeze(pause, "1");
-		if (ret)
+		if (ret) {
+			signals_release_stops();
 			return xbzrle_fail(err, -ret, 0, "cannot freeze %s: %s",
 					   pause->group, strerror(-ret));
+		}
 		pause->frozen = true;
 	}
 	while (!ret && !event_is(pause, "frozen 1")) {
@@ -389,8 +393,10 @@ void pause_end(struct pause *pause)
 {
 	size_t i;
 
-	if (pause->frozen)
+	if (pause->frozen) {
 		write_freeze(pause, "0");
+		signals_release_stops();
+	}
 	pause->frozen = false;
 	for (i = 0; i < pause->other_count; i++)
 		target_close(&pause->others[i]);

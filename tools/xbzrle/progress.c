@@ -37,6 +37,16 @@ void progress_init(struct progress *progress, bool quiet)
 	};
 }
 
+static void write_line(struct progress *progress)
+{
+	if (!*progress->line)
+		return;
+	fprintf(stderr, "%s%s%s", progress->live ? "\r\033[K" : "",
+		progress->line, progress->live ? "" : "\n");
+	fflush(stderr);
+	progress->line[0] = '\0';
+}
+
 /* @downtime is negative while it is not known. */
 static void show(struct progress *progress, double downtime)
 {
@@ -44,22 +54,23 @@ static void show(struct progress *progress, double downtime)
 	double elapsed = now - progress->round_start;
 	double raw = (double)progress->dirty_pages * XBZRLE_UNIT_SIZE;
 	double bytes = progress->round_bytes;
+	char round[80], expected[64] = "";
 
 	progress->last_shown = now;
-	fprintf(stderr, "%sround %" PRIu64 "%s: %" PRIu64 " dirty pages, sent %s",
-		progress->live ? "\r\033[K" : "", progress->round,
-		progress->final ? " (last)" : "", progress->dirty_pages,
-		units_bytes(bytes).text);
-	fprintf(stderr, " (%s in all), ratio %.1f, %s/s",
-		units_bytes(progress->total_bytes).text,
-		bytes ? raw / bytes : 0,
-		units_bytes(elapsed > 0 ? bytes / elapsed : 0).text);
 	if (downtime >= 0)
-		fprintf(stderr, ", downtime about %s",
-			units_seconds(downtime).text);
-	if (!progress->live)
-		fputc('\n', stderr);
-	fflush(stderr);
+		snprintf(expected, sizeof(expected), ", downtime about %s",
+			 units_seconds(downtime).text);
+	snprintf(round, sizeof(round), "round %" PRIu64 "%s: %" PRIu64,
+		 progress->round, progress->final ? " (last)" : "",
+		 progress->dirty_pages);
+	snprintf(progress->line, sizeof(progress->line),
+		 "%s dirty pages, sent %s (%s in all), ratio %.1f, %s/s%s",
+		 round, units_bytes(bytes).text,
+		 units_bytes(progress->total_bytes).text,
+		 bytes ? raw / bytes : 0,
+		 units_bytes(elapsed > 0 ? bytes / elapsed : 0).text, expected);
+	if (!progress->held)
+		write_line(progress);
 }
 
 /**
@@ -87,7 +98,7 @@ void progress_bytes(struct progress *progress, uint64_t bytes)
 {
 	progress->round_bytes += bytes;
 	progress->total_bytes += bytes;
-	if (progress->live && !progress->quiet &&
+	if (progress->live && !progress->quiet && !progress->held &&
 	    progress_now() - progress->last_shown >= LIVE_INTERVAL)
 		show(progress, -1);
 }
@@ -105,11 +116,33 @@ void progress_round_done(struct progress *progress, double downtime)
 }
 
 /**
+ * progress_hold() - write nothing until progress_release()
+ * @progress: progress
+ *
+ * To write may block, and somebody waits who must not wait for that.
+ */
+void progress_hold(struct progress *progress)
+{
+	progress->held = true;
+}
+
+/**
+ * progress_release() - write what there was to be told last, and what follows
+ * @progress: progress
+ */
+void progress_release(struct progress *progress)
+{
+	progress->held = false;
+	write_line(progress);
+}
+
+/**
  * progress_end() - leave the live line
  * @progress: progress
  */
 void progress_end(struct progress *progress)
 {
+	progress_release(progress);
 	if (progress->live && !progress->quiet && progress->last_shown)
 		fputc('\n', stderr);
 }

@@ -9,6 +9,7 @@
  * struct progress - what is told of a transfer
  * @live: standard error is a terminal: one line that changes
  * @quiet: say nothing
+ * @held: not now either, because who reads it may not
  * @round: number of the round
  * @final: it is the last
  * @dirty_pages: pages it looks at
@@ -16,10 +17,12 @@
  * @total_bytes: stream bytes of all rounds so far
  * @round_start: when it began, of progress_now()
  * @last_shown: when the line was last written
+ * @line: what was not written yet, or empty
  */
 struct progress {
 	bool live;
 	bool quiet;
+	bool held;
 	uint64_t round;
 	bool final;
 	uint64_t dirty_pages;
@@ -27,6 +30,7 @@ struct progress {
 	uint64_t total_bytes;
 	double round_start;
 	double last_shown;
+	char line[256];
 };
 
 double progress_now(void);
@@ -35,6 +39,8 @@ void progress_round(struct progress *progress, uint64_t round, bool final,
 		    uint64_t dirty_pages);
 void progress_bytes(struct progress *progress, uint64_t bytes);
 void progress_round_done(struct progress *progress, double downtime);
+void progress_hold(struct progress *progress);
+void progress_release(struct progress *progress);
 void progress_end(struct progress *progress);
 
 #endif /* _XBZRLE_TOOL_PROGRESS_H */

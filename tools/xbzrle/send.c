@@ -227,6 +227,8 @@ static int run_stopped(struct sender *sender, struct xbzrle_error *err)
 	uint32_t digests;
 	int ret;
 
+	/* A terminal may take nothing for as long as its user likes (^S). */
+	progress_hold(&sender->progress);
 	ret = target_stop(&sender->target, err);
 	if (ret)
 		return ret;
@@ -246,6 +248,8 @@ static int run_stopped(struct sender *sender, struct xbzrle_error *err)
 		target_continue(&sender->target);
 	sender->digest_time = progress_now() - digest_start;
 	sender->downtime = progress_now() - stopped_at;
+	if (sender->options->then == TARGET_CONT)
+		progress_release(&sender->progress);
 	return frame_send_end(&sender->link, digests, err);
 }
 
@@ -337,7 +341,7 @@ static int end_target(struct sender *sender, struct xbzrle_error *err)
 	case TARGET_KILL:
 		return target_kill(&sender->target, err);
 	case TARGET_STOP:
-		sender->target.stopped = false;
+		target_keep_stopped(&sender->target);
 		return 0;
 	default:
 		return 0;
@@ -384,7 +388,6 @@ static int transfer(struct sender *sender, struct xbzrle_error *err)
 	if (!ret)
 		ret = sender->options->consistent ?
 			run_consistent(sender, err) : run_stopped(sender, err);
-	progress_end(&sender->progress);
 	if (!ret)
 		ret = await_verdict(sender, err);
 	if (ret) {
@@ -468,6 +471,9 @@ close_end:
 		ret = closed;
 	if (!ret)
 		ret = end_target(&sender, err);
+	/* Whatever becomes of it, that is done before anything is printed. */
+	target_continue(&sender.target);
+	progress_end(&sender.progress);
 	if (!ret)
 		summarize(&sender);
 	tracked_release(&sender.tracked);

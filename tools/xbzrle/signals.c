@@ -20,6 +20,11 @@ static const int ending_signals[] = {
 	SIGIO, SIGPWR, SIGXCPU, SIGSTKFLT,
 };
 
+/* What a terminal stops the tool with; nobody can hold SIGSTOP. */
+static const int stopping_signals[] = { SIGTSTP, SIGTTIN, SIGTTOU };
+
+static unsigned int stop_holders;
+static sigset_t mask_before;
 static volatile sig_atomic_t caught;
 static unsigned int patience;
 static time_t patience_ends;
@@ -94,6 +99,36 @@ void signals_peer_moved(void)
 			alarm(1);
 	}
 	patience = 0;
+}
+
+/**
+ * signals_hold_stops() - do not be stopped from a terminal
+ *
+ * Somebody is about to be stopped whom only the tool puts back to work. May be
+ * called again; each call needs a signals_release_stops().
+ */
+void signals_hold_stops(void)
+{
+	sigset_t stops;
+	size_t i;
+
+	if (stop_holders++)
+		return;
+	sigemptyset(&stops);
+	for (i = 0; i < ARRAY_SIZE(stopping_signals); i++)
+		sigaddset(&stops, stopping_signals[i]);
+	sigprocmask(SIG_BLOCK, &stops, &mask_before);
+}
+
+/**
+ * signals_release_stops() - undo signals_hold_stops()
+ *
+ * A signal that came meanwhile stops the tool now.
+ */
+void signals_release_stops(void)
+{
+	if (!--stop_holders)
+		sigprocmask(SIG_SETMASK, &mask_before, NULL);
 }
 
 /**

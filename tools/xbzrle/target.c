@@ -144,9 +144,14 @@ int target_stop(struct target *target, struct xbzrle_error *err)
 		return xbzrle_fail(err, EBUSY, 0,
 				   "process %d is traced, by a debugger or strace, which may let it go on at any moment; have it let go first",
 				   target->pid);
-	if (pidfd_send_signal(target->pidfd, SIGSTOP, NULL, 0))
-		return xbzrle_fail(err, errno, 0, "cannot stop process %d: %s",
-				   target->pid, strerror(errno));
+	/* Who is stopped itself could not let it go on. */
+	signals_hold_stops();
+	if (pidfd_send_signal(target->pidfd, SIGSTOP, NULL, 0)) {
+		ret = xbzrle_fail(err, errno, 0, "cannot stop process %d: %s",
+				  target->pid, strerror(errno));
+		signals_release_stops();
+		return ret;
+	}
 	target->stopped = true;
 
 	while (!all_stopped(target->pid)) {
@@ -186,6 +191,17 @@ void target_continue(struct target *target)
 {
 	if (target->stopped)
 		pidfd_send_signal(target->pidfd, SIGCONT, NULL, 0);
+	target_keep_stopped(target);
+}
+
+/**
+ * target_keep_stopped() - leave a process to others as it is
+ * @target: target
+ */
+void target_keep_stopped(struct target *target)
+{
+	if (target->stopped)
+		signals_release_stops();
 	target->stopped = false;
 }
 
@@ -201,7 +217,7 @@ int target_kill(struct target *target, struct xbzrle_error *err)
 	if (pidfd_send_signal(target->pidfd, SIGKILL, NULL, 0))
 		return xbzrle_fail(err, errno, 0, "cannot kill process %d: %s",
 				   target->pid, strerror(errno));
-	target->stopped = false;
+	target_keep_stopped(target);
 	return 0;
 }
 

@@ -31,6 +31,7 @@ int target_stop(struct target *target, struct xbzrle_error *err);
 bool target_is_stopped(const struct target *target);
 bool target_has_ended(const struct target *target);
 void target_continue(struct target *target);
+void target_keep_stopped(struct target *target);
 int target_kill(struct target *target, struct xbzrle_error *err);
 void target_close(struct target *target);
 
