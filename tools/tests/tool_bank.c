@@ -4,9 +4,10 @@
  * over their memory, and none is ever lost. What a thread is about to do stands
  * in its slot before it does it, so that a copy of the memory as of any one
  * instant can be told from one that is of several.
- * usage: tool_bank run [grow|shared|slow|mapped]
+ * usage: tool_bank run [grow|shared|slow|mapped|exec]
  *					runs until it is killed; prints START-END
- *					and the pid that shares its memory, or 0
+ *					and the pid that shares its memory, or 0;
+ *					exec: SIGUSR1 makes it another program
  *	  tool_bank owned COMMAND...	in owned memory; COMMAND gets its session
  *					as fd 3 and ends it
  *	  tool_bank check IMAGE...	0 if each is of one instant
@@ -16,6 +17,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -138,6 +140,12 @@ static pid_t start_shared(void)
 		     CLONE_VM | SIGCHLD, (void *)(uintptr_t)(THREADS - 1));
 }
 
+static void become_sleep(int number)
+{
+	(void)number;
+	execlp("sleep", "sleep", "1000", NULL);
+}
+
 static int run(const char *how)
 {
 	int kind = strcmp(how, "mapped") ? MAP_PRIVATE : MAP_SHARED;
@@ -147,6 +155,8 @@ static int run(const char *how)
 	pid_t other = 0;
 
 	slow = !strcmp(how, "slow");
+	if (!strcmp(how, "exec"))
+		signal(SIGUSR1, become_sleep);
 	if (memory == MAP_FAILED)
 		return 1;
 	open_bank(memory);

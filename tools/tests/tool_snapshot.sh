@@ -341,6 +341,21 @@ endings() {
 	grep -q "process $bank has ended" log
 	result $? "and that is told"
 	one_instant "its chain is complete" 2
+
+	# Its memory ends, and it does not.
+	bank exec
+	rm -rf chain
+	xbzrle snapshot --pid $bank --map "$range" --every 50ms --output chain \
+		>log 2>&1 &
+	tool=$!
+	wait_for_rounds 2
+	kill -USR1 $bank
+	wait $tool
+	[ $? -eq 1 ] && grep -q "process $bank has executed another program" log
+	result $? "a process that executes another program is told from one that ends"
+	goes_on "after that"
+	one_instant "its chain is complete" 2
+	end_bank
 }
 
 sends() {

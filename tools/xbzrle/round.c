@@ -217,6 +217,21 @@ static int tell(struct round_source *source, struct xbzrle_error *err)
 	return ret ? ret : follow(source, err);
 }
 
+/*
+ * The memory is gone, and the process is not: it has executed another program.
+ * Whose process ends gives up its memory before that can be seen, and has none.
+ */
+static int explain(const struct round_source *source, int ret,
+		   struct xbzrle_error *err)
+{
+	if (ret != -ESRCH || !source->target ||
+	    !target_has_memory(source->target))
+		return ret;
+	return xbzrle_fail(err, ESTALE, 0,
+			   "process %d has executed another program, and the memory that was tracked is gone; it goes on, and has to be tracked anew",
+			   source->target->pid);
+}
+
 /**
  * round_start() - start a round over all that there is now
  * @source: source
@@ -228,14 +243,15 @@ static int tell(struct round_source *source, struct xbzrle_error *err)
  *
  * What is mapped when such a pause ends is in the round, or was never wanted.
  *
- * Return: 0, -ESRCH if there is no process any more, or another negative errno.
+ * Return: 0, -ESRCH if there is no process any more, -ESTALE if it has executed
+ * another program, or another negative errno.
  */
 int round_start(struct round_source *source, unsigned int flags,
 		struct xbzrle_sync *sync, struct xbzrle_error *err)
 {
 	int ret = sync_round(source, flags, sync, err);
 
-	return ret ? ret : tell(source, err);
+	return ret ? explain(source, ret, err) : tell(source, err);
 }
 
 /* The running round cannot go on because a region has ended: which one? */
@@ -267,7 +283,8 @@ static int end_in_round(struct round_source *source, struct xbzrle_error *err)
  *
  * What makes the round other than of one instant is noted in @source->torn.
  *
- * Return: bytes, 0 at the end of the round, or a negative errno.
+ * Return: bytes, 0 at the end of the round, -ESRCH and -ESTALE as round_start(),
+ * or another negative errno.
  */
 ssize_t round_read(struct round_source *source, void *buffer, size_t length,
 		   struct xbzrle_error *err)
@@ -299,7 +316,7 @@ ssize_t round_read(struct round_source *source, void *buffer, size_t length,
 				return ret;
 			break;
 		default:
-			return got;
+			return explain(source, got, err);
 		}
 	}
 	if (got && source->replica) {

@@ -264,7 +264,7 @@ static bool process_ends(const struct snapshot *snapshot, int ret)
 	struct pollfd end = { .events = POLLIN };
 
 	if (!snapshot->options->pid || !snapshot->rounds ||
-	    !ret || ret == -EINTR)
+	    !ret || ret == -EINTR || ret == -ESTALE)
 		return false;
 	/* Of the folder. */
 	if (ret == -ENOSPC || ret == -EDQUOT || ret == -EFBIG ||

@@ -122,6 +122,29 @@ bool target_has_ended(const struct target *target)
 }
 
 /**
+ * target_has_memory() - is it a process that has some, and has not begun to end?
+ * @target: target
+ *
+ * Return: true if so; false also if it has ended.
+ */
+bool target_has_memory(const struct target *target)
+{
+	char path[32];
+	unsigned long pages = 0;
+	FILE *statm;
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", target->pid);
+	statm = fopen(path, "re");
+	if (!statm)
+		return false;
+	if (fscanf(statm, "%lu", &pages) != 1)
+		pages = 0;
+	fclose(statm);
+	/* Not of another process that has its number now. */
+	return pages && !target_has_ended(target);
+}
+
+/**
  * target_stop() - stop every thread
  * @target: target
  * @err: set on failure; the target then goes on
