@@ -94,6 +94,12 @@ static int begin(struct tracked *tracked, const struct maps_range *range,
 		return 0;
 	if (ret)
 		return ret;
+	/* Its number may be another one's since we got hold of it. */
+	if (target_has_ended(target)) {
+		xbzrle_unregister(tracked->session, region.id, NULL);
+		return xbzrle_fail(err, ESRCH, 0, "process %d has ended",
+				   target->pid);
+	}
 	if (new->told) {
 		ret = softdirty_begin(&new->softdirty, new->start, new->end,
 				      err);
