@@ -292,7 +292,11 @@ static void run_processes(struct worker *w, double seconds)
 		w->seed += THREADS + 1;
 		pid = fork();
 		if (!pid) {
-			work(w);
+			/* The one before may have left something in its pipe. */
+			close(w->pipe[0]);
+			close(w->pipe[1]);
+			if (!pipe2(w->pipe, O_CLOEXEC))
+				work(w);
 			_exit(0);
 		}
 		__atomic_store_n(&shared->process, pid, __ATOMIC_RELAXED);

@@ -150,7 +150,8 @@ TEST(locked_memory_of_who_sets_it)
 /* What is held of a round stays when the budget goes, and is charged. */
 TEST(locked_memory_that_is_held)
 {
-	int fd = dev_open(), i;
+	int fd = dev_open();
+	unsigned int i;
 	unsigned char *mem = mm_anon(LOCKED_MAX);
 	struct model *model = model_new();
 	struct xbzrle_stats stats;
