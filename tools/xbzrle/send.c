@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "array.h"
 #include "bucket.h"
@@ -31,6 +32,8 @@
 
 /* What marks the round that should be the last. */
 #define LAST_ROUND	(XBZRLE_SYNC_FINAL | XBZRLE_SYNC_POINT_IN_TIME)
+/* Looks, a millisecond apart, at whether the target is stopped, or dead. */
+#define HELD_TRIES	10
 
 struct options {
 	pid_t pid;
@@ -212,9 +215,15 @@ static int send_digests(struct sender *sender, uint32_t *digests,
 static int check_held(const struct sender *sender, struct xbzrle_error *err)
 {
 	const struct target *target = &sender->target;
+	int tries;
 
-	if (target_is_stopped(target) || target_has_ended(target))
-		return 0;
+	/* Who is killed is not stopped any more, and does nothing. */
+	for (tries = 0; tries < HELD_TRIES; tries++) {
+		if (target_is_stopped(target) || target_is_dying(target) ||
+		    target_has_ended(target))
+			return 0;
+		usleep(1000);
+	}
 	return xbzrle_fail(err, EBUSY, 0,
 			   "process %d was put back to work by somebody else, so it is not what was sent any more; it goes on: keep others from sending SIGCONT, and send it again",
 			   target->pid);

@@ -122,6 +122,45 @@ bool target_has_ended(const struct target *target)
 }
 
 /**
+ * target_is_dying() - has it been killed, and not ended yet?
+ * @target: target
+ *
+ * No thread of it executes anything of its own any more. What says so is not
+ * there for an instant, when the signal is taken.
+ *
+ * Return: true if so.
+ */
+bool target_is_dying(const struct target *target)
+{
+	const unsigned long exiting = 0x4 | 0x400; /* PF_EXITING, PF_SIGNALED */
+	unsigned long long pending;
+	char path[32], line[256];
+	unsigned long flags = 0;
+	bool dying = false;
+	const char *at;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", target->pid);
+	file = fopen(path, "re");
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, "SigPnd: %llx", &pending) == 1)
+			dying = pending >> (SIGKILL - 1) & 1;
+	if (file)
+		fclose(file);
+	snprintf(path, sizeof(path), "/proc/%d/stat", target->pid);
+	file = fopen(path, "re");
+	if (file && fgets(line, sizeof(line), file)) {
+		/* The name may have anything in it. */
+		at = strrchr(line, ')');
+		if (at)
+			sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %lu", &flags);
+	}
+	if (file)
+		fclose(file);
+	return dying || flags & exiting;
+}
+
+/**
  * target_has_memory() - is it a process that has some, and has not begun to end?
  * @target: target
  *

@@ -29,6 +29,7 @@ struct target {
 int target_open(struct target *target, pid_t pid, struct xbzrle_error *err);
 int target_stop(struct target *target, struct xbzrle_error *err);
 bool target_is_stopped(const struct target *target);
+bool target_is_dying(const struct target *target);
 bool target_has_memory(const struct target *target);
 bool target_has_ended(const struct target *target);
 void target_continue(struct target *target);
