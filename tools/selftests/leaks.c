@@ -39,6 +39,7 @@ static const char * const kept[] = {
 	"_pte_alloc_kernel",	/* page tables of the kernel's own range */
 	"_pmd_alloc",
 	"stack_depot_save",	/* the debug kernel's own records */
+	"|owner_priv_1|",	/* in the swap cache, until reclaim looks at it */
 };
 
 static bool asked_for(const char *word)
