@@ -42,6 +42,7 @@ typedef unsigned int gfp_t;
 #define __GFP_ACCOUNT		0
 #define __GFP_NORETRY		0
 #define __GFP_NOWARN		0
+#define __GFP_RETRY_MAYFAIL	0
 
 #define kmalloc(size, gfp)	((void)(gfp), malloc(size))
 #define kzalloc(size, gfp)	((void)(gfp), calloc(1, size))
