@@ -485,6 +485,18 @@ put_mm:
 	return ret;
 }
 
+/* What was held beyond the budget is charged until it is gone. */
+static void settle_charge(struct xbzrle_session *session)
+{
+	struct xbzrle_memlock *memlock = &session->memlock;
+	struct xbzrle_cache *cache = &session->stream.cache;
+	unsigned long pages = max(cache->capacity, READ_ONCE(cache->held));
+
+	lockdep_assert_held(&session->lock);
+	if (memlock->pages > pages)
+		xbzrle_memlock_set(memlock, memlock->mm, pages);
+}
+
 /**
  * xbzrle_session_unregister() - XBZRLE_IOC_UNREGISTER
  * @cmd: struct xbzrle_unregister
@@ -512,21 +524,10 @@ int xbzrle_session_unregister(struct xbzrle_cmd *cmd)
 		xbzrle_region_attach(region, NULL);
 		xbzrle_stream_forget(&session->stream, region);
 		region->ops->release(region);
+		settle_charge(session);
 	}
 	mutex_unlock(&session->lock);
 	return ret;
-}
-
-/* What was held beyond the budget is charged until it is gone. */
-static void settle_charge(struct xbzrle_session *session)
-{
-	struct xbzrle_memlock *memlock = &session->memlock;
-	struct xbzrle_cache *cache = &session->stream.cache;
-	unsigned long pages = max(cache->capacity, READ_ONCE(cache->held));
-
-	lockdep_assert_held(&session->lock);
-	if (memlock->pages > pages)
-		xbzrle_memlock_set(memlock, memlock->mm, pages);
 }
 
 /**

@@ -180,6 +180,13 @@ TEST(locked_memory_that_is_held)
 		EXPECT_EQ(UNIT, locked());
 		ASSERT_EQ(0, dev_set_cache(fd, LOCKED_MAX));
 	}
+	/* It goes with its region, too. */
+	ASSERT_EQ(0, dev_mark_units(fd, out.region_id, 0, LOCKED_MAX / UNIT));
+	ASSERT_EQ(0, dev_sync(fd, XBZRLE_SYNC_POINT_IN_TIME, NULL));
+	ASSERT_EQ(0, dev_set_cache(fd, UNIT));
+	EXPECT_EQ(LOCKED_MAX, locked());
+	ASSERT_EQ(0, dev_unregister(fd, out.region_id));
+	EXPECT_EQ(UNIT, locked());
 	munmap(mem, LOCKED_MAX);
 	model_free(model);
 	close(fd);
