@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include <linux/kvm.h>
 
 #include "guest.h"
 
@@ -59,9 +58,14 @@ static const uint32_t code[] = {
 #endif
 
 #if defined(__x86_64__)
+static bool guest_keep_registers(struct guest *g)
+{
+	return !ioctl(g->vcpu, KVM_GET_SREGS, &g->sregs);
+}
+
 static bool guest_set_registers(struct guest *g)
 {
-	struct kvm_sregs sregs;
+	struct kvm_sregs sregs = g->sregs;
 	struct kvm_regs regs = {
 		.rip = CODE,
 		.rflags = 2,
@@ -77,8 +81,6 @@ static bool guest_set_registers(struct guest *g)
 		.db = 1,
 	};
 
-	if (ioctl(g->vcpu, KVM_GET_SREGS, &sregs))
-		return false;
 	flat.type = 3;
 	flat.selector = 16;
 	sregs.ds = flat;
@@ -108,6 +110,13 @@ static bool guest_passed(const struct kvm_run *run)
 	return run->exit_reason == KVM_EXIT_IO && run->io.port == PORT;
 }
 #elif defined(__aarch64__)
+/* KVM_ARM_VCPU_INIT gives all that are not set. */
+static bool guest_keep_registers(struct guest *g)
+{
+	(void)g;
+	return true;
+}
+
 static bool guest_set_registers(struct guest *g)
 {
 	const struct {
@@ -167,6 +176,46 @@ static bool guest_passed(const struct kvm_run *run)
 #define SLOT		0
 /* How often a guest may begin. */
 #define BEGUN_MAX	4
+/* Seconds for which it may seem to be stuck. */
+#define PATIENCE	10
+
+static void interrupted(int sig)
+{
+	(void)sig;
+}
+
+/* In seconds. */
+static time_t now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec;
+}
+
+/* Have the calling thread interrupted every @seconds, or no more. */
+static bool guest_watch(struct guest *g, time_t seconds)
+{
+	const struct itimerspec time = {
+		.it_value.tv_sec = seconds,
+		.it_interval.tv_sec = seconds,
+	};
+	struct sigevent event = {
+		.sigev_notify = SIGEV_THREAD_ID,
+		.sigev_signo = SIGUSR1,
+	};
+
+	if (g->runner != gettid()) {
+		if (g->runner)
+			timer_delete(g->watch);
+		g->runner = 0;
+		event._sigev_un._tid = gettid();
+		if (timer_create(CLOCK_MONOTONIC, &event, &g->watch))
+			return false;
+		g->runner = gettid();
+	}
+	return !timer_settime(g->watch, 0, &time, NULL);
+}
 
 /**
  * guest_make() - make a guest that is ready to run
@@ -180,6 +229,7 @@ static bool guest_passed(const struct kvm_run *run)
 bool guest_make(struct guest *g, unsigned char *mem, size_t length,
 		uint32_t flags)
 {
+	const struct sigaction action = { .sa_handler = interrupted };
 	struct kvm_userspace_memory_region slot = {
 		.slot = SLOT,
 		.flags = flags,
@@ -189,7 +239,7 @@ bool guest_make(struct guest *g, unsigned char *mem, size_t length,
 
 	g->mem = mem;
 	g->length = length;
-	g->anew = 0;
+	g->runner = 0;
 	g->begun = 1;
 	g->bad_exit = 0;
 	g->vm = ioctl(g->kvm, KVM_CREATE_VM, 0);
@@ -200,7 +250,9 @@ bool guest_make(struct guest *g, unsigned char *mem, size_t length,
 	g->run = mmap(NULL, g->run_size, PROT_READ | PROT_WRITE, MAP_SHARED,
 		      g->vcpu, 0);
 	memcpy(mem + CODE, code, sizeof(code));
-	return g->vcpu >= 0 && g->run != MAP_FAILED && guest_set_registers(g);
+	return g->vcpu >= 0 && g->run != MAP_FAILED &&
+	       !sigaction(SIGUSR1, &action, NULL) && guest_keep_registers(g) &&
+	       guest_set_registers(g);
 }
 
 /**
@@ -211,6 +263,8 @@ void guest_drop(struct guest *g)
 {
 	if (g->kvm < 0)
 		return;
+	if (g->runner)
+		timer_delete(g->watch);
 	munmap(g->run, g->run_size);
 	close(g->vcpu);
 	close(g->vm);
@@ -219,7 +273,8 @@ void guest_drop(struct guest *g)
 
 /*
  * An emulated machine loses its guest now and then, whoever runs it: it shuts
- * down, runs into nowhere, or stands still. If its code is what it was, nobody
+ * down, runs into nowhere, stands still, or has got the registers of the host
+ * and exits before its first instruction. If its code is what it was, nobody
  * has spoilt its memory, and it begins anew, but not for ever.
  */
 static bool guest_begins_anew(struct guest *g)
@@ -245,22 +300,23 @@ static bool guest_begins_anew(struct guest *g)
  */
 int guest_run(struct guest *g)
 {
-	if (ioctl(g->vcpu, KVM_RUN, 0)) {
-		if (errno == EINTR || errno == EAGAIN) {
-			if (!__atomic_exchange_n(&g->anew, 0, __ATOMIC_ACQUIRE) ||
-			    guest_begins_anew(g))
-				return 0;
-			errno = EINTR;
-		}
+	time_t since = now();
+	int error;
+
+	if (!guest_watch(g, PATIENCE)) {
 		g->bad_exit = 1000 + errno;
 		return -errno;
 	}
-	if (guest_passed(g->run))
+	error = ioctl(g->vcpu, KVM_RUN, 0) ? errno : 0;
+	guest_watch(g, 0);
+	if (!error && guest_passed(g->run))
 		return 1;
-	if (guest_begins_anew(g))
+	if ((error == EINTR || error == EAGAIN) && now() - since < PATIENCE)
 		return 0;
-	g->bad_exit = g->run->exit_reason;
-	return -EIO;
+	if ((!error || error == EINTR) && guest_begins_anew(g))
+		return 0;
+	g->bad_exit = error ? 1000 + error : g->run->exit_reason;
+	return error ? -error : -EIO;
 }
 
 /**

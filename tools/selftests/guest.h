@@ -6,10 +6,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
 
 #include "mm.h"
 
-struct kvm_run;
+#if MM_HAVE_KVM
+#include <linux/kvm.h>
+#endif
 
 /* Below it is the guest's code, and from it on it writes. */
 #define GUEST_DATA	0x10000
@@ -25,9 +29,11 @@ struct kvm_run;
  * @run_size: bytes of @run
  * @mem: its memory
  * @length: bytes there
- * @anew: it is to begin anew when it is interrupted
+ * @runner: the thread that has run it last, or 0
+ * @watch: the timer that interrupts @runner
  * @begun: how often it has begun
  * @bad_exit: why it does not run any more: an exit reason, or 1000 and an errno
+ * @sregs: what its special registers were at first
  */
 struct guest {
 	int kvm;
@@ -37,9 +43,13 @@ struct guest {
 	size_t run_size;
 	unsigned char *mem;
 	size_t length;
-	int anew;
+	pid_t runner;
+	timer_t watch;
 	unsigned int begun;
 	unsigned int bad_exit;
+#if MM_HAVE_KVM && defined(__x86_64__)
+	struct kvm_sregs sregs;
+#endif
 };
 
 #if MM_HAVE_KVM
