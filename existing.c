@@ -257,25 +257,55 @@ int xbzrle_existing_split(struct mm_struct *mm, unsigned long addr)
 	return nr == 1 || nr == -EFAULT ? 0 : nr;
 }
 
-/*
- * Look at a PTE without its lock: false if there is none, or no table of them.
+/**
+ * xbzrle_existing_read() - have PTEs as they are
+ * @mm: whose
+ * @pmdp: the PMD above them
+ * @addr: address of the first
+ * @nr: how many, all below @pmdp
+ * @ptes: gets them
+ *
+ * With their lock: whoever changes a PTE may have it none until its new value is
+ * there, with mmap_lock perhaps for read. So do what moves a page or takes it
+ * away, protects it, or looks at its age.
+ *
  * A page table may be freed under mmap_lock for read, by khugepaged or when it
  * is empty, but after a grace period then.
+ *
+ * Context: mmap_lock of @mm.
+ * Return: false if there is no page table: @pmdp is none, or maps a huge page.
  */
-static bool existing_peek(pmd_t *pmdp, unsigned long addr, pte_t *entry)
+bool xbzrle_existing_read(struct mm_struct *mm, pmd_t *pmdp,
+			  unsigned long addr, unsigned int nr, pte_t *ptes)
 {
-	bool there;
+	bool same = false;
+	unsigned int i;
+	spinlock_t *ptl;
+	pte_t *ptep;
 	pmd_t pmd;
 
 	rcu_read_lock();
-	pmd = READ_ONCE(*pmdp);
-	there = !pmd_none(pmd) && !xbzrle_existing_pmd_huge(pmd);
-	if (there) {
-		*entry = ptep_get(pte_offset_kernel(&pmd, addr));
-		there = !pte_none(*entry);
-	}
+	do {
+		pmd = READ_ONCE(*pmdp);
+		if (pmd_none(pmd) || xbzrle_existing_pmd_huge(pmd))
+			break;
+		ptl = pte_lockptr(mm, &pmd);
+		spin_lock(ptl);
+		same = pmd_same(pmd, READ_ONCE(*pmdp));
+		for (i = 0, ptep = pte_offset_kernel(&pmd, addr); i < nr; i++)
+			ptes[i] = ptep_get(ptep + i);
+		spin_unlock(ptl);
+	} while (!same);
 	rcu_read_unlock();
-	return there;
+	return same;
+}
+
+/* Have a PTE; false if there is none, or no table of them. */
+static bool existing_peek(struct mm_struct *mm, pmd_t *pmd, unsigned long addr,
+			  pte_t *entry)
+{
+	return xbzrle_existing_read(mm, pmd, addr, 1, entry) &&
+	       !pte_none(*entry);
 }
 
 /**
@@ -299,7 +329,7 @@ bool xbzrle_existing_populated(struct mm_struct *mm, unsigned long addr)
 	value = READ_ONCE(*pmd);
 	if (!pmd_none(value) && xbzrle_existing_pmd_huge(value))
 		return true;
-	return existing_peek(pmd, addr, &entry);
+	return existing_peek(mm, pmd, addr, &entry);
 }
 
 /**
@@ -332,7 +362,7 @@ bool xbzrle_existing_hole(struct mm_struct *mm, unsigned long addr)
 		if (!pmd_none(value) && xbzrle_existing_pmd_huge(value))
 			return false;
 	}
-	if (!existing_peek(pmd, addr, &entry))
+	if (!existing_peek(mm, pmd, addr, &entry))
 		return true;
 	if (!pte_present(entry))
 		return softleaf_is_guard_marker(softleaf_from_pte(entry)) ||

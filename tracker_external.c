@@ -17,7 +17,6 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/pgtable.h>
-#include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
@@ -34,6 +33,8 @@
 
 /* Address space looked at under one hold of mmap_lock. */
 #define EXTERNAL_CHUNK		(256UL << 20)
+/* PTEs looked at under one hold of their lock. */
+#define EXTERNAL_PTES		32
 /* Units of the dirty set moved in one go. */
 #define EXTERNAL_TAKE_MAX	BIT(16)
 /* There may be no struct page behind it. */
@@ -90,27 +91,26 @@ static bool vma_is_shmem_file(struct vm_area_struct *vma)
 }
 
 /* The units of one PMD that have a PTE. */
-static void external_find_ptes(struct xbzrle_external *external, pmd_t *pmdp,
+static void external_find_ptes(struct xbzrle_external *external, pmd_t *pmd,
 			       unsigned long addr, unsigned long end)
 {
-	pte_t *ptep;
-	pmd_t pmd;
+	pte_t ptes[EXTERNAL_PTES];
+	unsigned int i, nr;
 
-	/* A table that is freed meanwhile, empty or replaced, stays readable. */
-	rcu_read_lock();
-	pmd = READ_ONCE(*pmdp);
-	if (pmd_none(pmd))
-		goto unlock;
-	if (xbzrle_existing_pmd_huge(pmd)) {
-		external_found(external, addr, end);
-		goto unlock;
+	for (; addr < end; addr += nr * PAGE_SIZE) {
+		nr = min_t(unsigned long, EXTERNAL_PTES,
+			   (end - addr) >> PAGE_SHIFT);
+		if (!xbzrle_existing_read(external->mm, pmd, addr, nr, ptes)) {
+			/* A huge page is looked at when it is read. */
+			if (!pmd_none(READ_ONCE(*pmd)))
+				external_found(external, addr, end);
+			return;
+		}
+		for (i = 0; i < nr; i++)
+			if (!pte_none(ptes[i]))
+				external_found(external, addr + i * PAGE_SIZE,
+					       addr + (i + 1) * PAGE_SIZE);
 	}
-	for (ptep = pte_offset_kernel(&pmd, addr); addr < end;
-	     ptep++, addr += PAGE_SIZE)
-		if (!pte_none(ptep_get(ptep)))
-			external_found(external, addr, addr + PAGE_SIZE);
-unlock:
-	rcu_read_unlock();
 }
 
 /*

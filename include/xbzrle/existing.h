@@ -80,6 +80,8 @@ pmd_t *xbzrle_existing_pmd(struct mm_struct *mm, unsigned long addr,
 			   unsigned long end, unsigned long *next);
 bool xbzrle_existing_pmd_huge(pmd_t pmd);
 int xbzrle_existing_split(struct mm_struct *mm, unsigned long addr);
+bool xbzrle_existing_read(struct mm_struct *mm, pmd_t *pmdp,
+			  unsigned long addr, unsigned int nr, pte_t *ptes);
 bool xbzrle_existing_populated(struct mm_struct *mm, unsigned long addr);
 bool xbzrle_existing_hole(struct mm_struct *mm, unsigned long addr);
 #endif

@@ -13,6 +13,8 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 
+#include <linux/userfaultfd.h>
+
 #include "child.h"
 #include "device.h"
 #include "mm.h"
@@ -547,6 +549,121 @@ TEST_F(external, swapped_out)
 	EXPECT_EQ(1, sent(self->model));
 	EXPECT_SAME();
 }
+
+#if MM_HAVE_UFFD_WP
+/* Takes each entry out and puts it back, with the page table's lock alone. */
+static void change_entries(unsigned char *mem, int ready)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+	};
+	struct uffdio_register reg = {
+		.range = { (uintptr_t)mem, LENGTH },
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	struct uffdio_writeprotect wp = { .range = reg.range };
+	int uffd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+
+	if (ioctl(uffd, UFFDIO_API, &api) || ioctl(uffd, UFFDIO_REGISTER, &reg))
+		return;
+	do {
+		if (ready >= 0 && write(ready, "r", 1) != 1)
+			return;
+		ready = -1;
+		wp.mode ^= UFFDIO_WRITEPROTECT_MODE_WP;
+	} while (!ioctl(uffd, UFFDIO_WRITEPROTECT, &wp));
+}
+
+/*
+ * A process that does so: nobody else uses its page tables, so it waits for no
+ * CPU to flush them. 0 or negative if there is none.
+ */
+static pid_t start_changer(unsigned char *mem)
+{
+	cpu_set_t cpus;
+	int pipefd[2];
+	char ready;
+	pid_t pid;
+
+	if (pipe(pipefd))
+		return -1;
+	pid = fork();
+	if (!pid) {
+		/* Beside who looks at them. */
+		CPU_ZERO(&cpus);
+		CPU_SET(1, &cpus);
+		sched_setaffinity(0, sizeof(cpus), &cpus);
+		close(pipefd[0]);
+		change_entries(mem, pipefd[1]);
+		_exit(1);
+	}
+	close(pipefd[1]);
+	if (read(pipefd[0], &ready, 1) != 1)
+		pid = -1;
+	close(pipefd[0]);
+	return pid;
+}
+
+/* Whether it has gone on until now. */
+static bool stop_changer(pid_t pid)
+{
+	int status;
+
+	kill(pid, SIGKILL);
+	return waitpid(pid, &status, 0) == pid && WIFSIGNALED(status);
+}
+
+/* An entry that is none for a moment is no hole. */
+TEST_F(external, entries_that_change_are_found)
+{
+	unsigned int i, missed = 0;
+	struct xbzrle_sync s;
+	uint32_t id;
+	pid_t pid;
+	int fd;
+
+	pid = start_changer(self->mem);
+	ASSERT_LT(0, pid);
+	for (i = 0; i < 2000; i++) {
+		fd = dev_open();
+		ASSERT_LE(0, fd);
+		ASSERT_EQ(0, add_region(fd, "heap", self->mem, LENGTH, pid, &id));
+		ASSERT_EQ(0, dev_sync(fd, 0, &s));
+		missed += PAGES / 2 - s.dirty_pages;
+		close(fd);
+	}
+	ASSERT_TRUE(stop_changer(pid));
+	EXPECT_EQ(0, missed);
+}
+
+/* Nor is it a page of the file. */
+TEST_F(external, own_pages_whose_entries_change_are_read)
+{
+	int file = memfd_create("private", MFD_CLOEXEC);
+	unsigned int i, wrong = 0;
+	unsigned char *mem;
+	uint32_t id;
+	pid_t pid;
+
+	ASSERT_EQ(0, ftruncate(file, LENGTH));
+	mem = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	memset(mem, 'p', LENGTH);
+	pid = start_changer(mem);
+	ASSERT_LT(0, pid);
+	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
+	ASSERT_EQ(0, add_region(self->fd, "private", mem, LENGTH, pid, &id));
+	for (i = 0; i < 500; i++) {
+		ASSERT_EQ(0, dev_round(self->fd, self->model, XBZRLE_SYNC_FULL));
+		wrong += model_diff(self->model, "private", mem, 0, LENGTH) != -1;
+	}
+	ASSERT_TRUE(stop_changer(pid));
+	EXPECT_EQ(0, wrong);
+	munmap(mem, LENGTH);
+	close(file);
+}
+#endif /* MM_HAVE_UFFD_WP */
 
 #if MM_HAVE_HUGE_PAGES
 TEST_F(external, huge_pages_stay)
