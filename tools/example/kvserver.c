@@ -110,14 +110,15 @@ static void succeed(void)
 	struct xbzrle_record record;
 	ssize_t got;
 
+	check(image && wire);
 	socket_count = recv(PEER_FD, sockets, sizeof(sockets), 0) /
 		(ssize_t)sizeof(*sockets);
 	while ((got = recv(PEER_FD, buffer, sizeof(buffer), 0)) > 1) {
 		xbzrle_wire_feed(wire, buffer, got);
 		while ((got = xbzrle_wire_next(wire, &record, &error)) > 0) {
-			if (record.kind == XBZRLE_RECORD_BLOCK)
-				check(!xbzrle_image_add_memory(image, 0, table, record.length,
-							       &error));
+			if (record.kind == XBZRLE_RECORD_BLOCK && record.fresh)
+				check(!xbzrle_image_add_memory(image, record.region, table,
+							       record.length, &error));
 			check(!xbzrle_image_apply(image, &record, &error));
 		}
 		check(!got);
@@ -133,6 +134,8 @@ int main(int argc, char **argv)
 	session = xbzrle_open(&error);
 	check(session && !xbzrle_create(session, "table", KV_KEYS * sizeof(*table),
 					XBZRLE_CREATE_MAP, &region, &error));
+	/* Without bases every page would go whole, however little of it changed. */
+	check(!xbzrle_set_cache(session, KV_KEYS * sizeof(*table) / 2, &error));
 	table = region.addr;
 	if (argc == 2) {
 		strncpy(address.sun_path, argv[1], sizeof(address.sun_path) - 1);
