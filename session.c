@@ -924,7 +924,8 @@ void xbzrle_session_show(struct xbzrle_session *session, struct seq_file *m)
 		return;
 	seq_printf(m, "round:\t%llu\n", session->round);
 	seq_printf(m, "reading:\t%d\n", session->stream.active);
-	seq_printf(m, "cache:\t%u of %u pages\n", session->stream.cache.used,
+	seq_printf(m, "cache:\t%llu of %u pages\n",
+		   (u64)session->stream.cache.used + session->stream.cache.held,
 		   session->stream.cache.capacity);
 	xa_for_each(&session->regions, id, region) {
 		seq_printf(m, "region:\t%lu tracker %u pages %lu pending %lu name ",

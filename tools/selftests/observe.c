@@ -70,6 +70,23 @@ TEST_F(observe, fdinfo_lists_the_regions)
 	EXPECT_NE(NULL, strstr(self->text, "pages 8 pending 3 name two\\nlines"));
 }
 
+TEST_F(observe, fdinfo_counts_what_is_held_for_a_round)
+{
+	struct xbzrle_sync sync;
+	char path[64];
+
+	ASSERT_EQ(0, dev_set_cache(self->fd, PAGES * UNIT));
+	memset(self->mem, 1, 3 * UNIT);
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	/* Two bases, and one content that the round is to have. */
+	memset(self->mem, 2, 2 * UNIT);
+	ASSERT_EQ(0, dev_sync(self->fd, XBZRLE_SYNC_POINT_IN_TIME, &sync));
+	memset(self->mem, 3, UNIT);
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", self->fd);
+	ASSERT_EQ(0, mm_read_file(path, self->text, sizeof(self->text)));
+	EXPECT_NE(NULL, strstr(self->text, "cache:\t3 of 8 pages\n"));
+}
+
 TEST_F(observe, tracepoints_tell_of_a_round)
 {
 	unsigned int i;
