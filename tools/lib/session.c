@@ -148,7 +148,7 @@ int xbzrle_create(struct xbzrle_session *session, const char *name,
 	if (flags & ~XBZRLE_CREATE_MAP)
 		return xbzrle_fail(err, EINVAL, 0, "unknown flags %#x", flags);
 	if (ioctl(session->fd, XBZRLE_IOC_CREATE, &arg))
-		return xbzrle_fail(err, errno, 0, "cannot create region '%s': %s",
+		return xbzrle_fail(err, errno, 0, "cannot create region '%.64s': %s",
 				   name, strerror(errno));
 
 	if (flags & XBZRLE_CREATE_MAP) {
@@ -156,7 +156,7 @@ int xbzrle_create(struct xbzrle_session *session, const char *name,
 			    arg.fd, 0);
 		if (addr == MAP_FAILED) {
 			ret = xbzrle_fail(err, errno, 0,
-					  "cannot map region '%s': %s", name,
+					  "cannot map region '%.64s': %s", name,
 					  strerror(errno));
 			goto unregister;
 		}
@@ -215,17 +215,21 @@ int xbzrle_register(struct xbzrle_session *session, const char *name,
 		if (errno == EOPNOTSUPP && tracker != XBZRLE_TRACKER_EXTERNAL &&
 		    lacks_pte(session))
 			return xbzrle_fail(err, EOPNOTSUPP, arg.error_addr,
-					   "cannot register region '%s': this kernel cannot track private memory that exists already; make it with xbzrle_create() or xbzrle_adopt(), or say what is written with xbzrle_mark_dirty() (see Limits in README.md)",
+					   "cannot register region '%.64s': this kernel cannot track private memory that exists already; use xbzrle_create(), xbzrle_adopt() or xbzrle_mark_dirty() (see CAVEATS in xbzrle(4))",
 					   name);
 		if (errno == EFAULT || errno == EOPNOTSUPP)
 			return xbzrle_fail(err, errno, arg.error_addr,
-					   "cannot register region '%s': %s at address %#llx",
+					   "cannot register region '%.64s': %s at address %#llx",
 					   name, errno == EFAULT ?
 					   "nothing is mapped" :
 					   "memory of this kind cannot be tracked",
 					   (unsigned long long)arg.error_addr);
 		return xbzrle_fail(err, errno, 0,
-				   "cannot register region '%s': %s", name,
+				   "cannot register region '%.64s': %s", name,
+				   errno == ENOMEM &&
+				   tracker != XBZRLE_TRACKER_PTE &&
+				   tracker != XBZRLE_TRACKER_EXTERNAL ?
+				   "no memory, or more than may be locked (see ulimit -l)" :
 				   strerror(errno));
 	}
 
@@ -275,7 +279,7 @@ int xbzrle_adopt(struct xbzrle_session *session, const char *name, void *addr,
 	if (mremap(made.addr, length, length, MREMAP_MAYMOVE | MREMAP_FIXED,
 		   addr) == MAP_FAILED) {
 		ret = xbzrle_fail(err, errno, (uintptr_t)addr,
-				  "cannot move region '%s' to %p: %s", name,
+				  "cannot move region '%.64s' to %p: %s", name,
 				  addr, strerror(errno));
 		goto destroy;
 	}

@@ -49,6 +49,12 @@ struct wire_region {
 	char name[];
 };
 
+/* One with room for any name, to look for. */
+union wire_key {
+	struct wire_region region;
+	char room[sizeof(struct wire_region) + XBZRLE_NAME_MAX + 1];
+};
+
 struct xbzrle_wire {
 	enum wire_state state;
 	const uint8_t *input;
@@ -254,7 +260,7 @@ static int measure(const struct xbzrle_wire *wire, size_t *need,
 		size += 1;
 	} else if (header & FLAG_PAGE) {
 		size += UNIT;
-	} else {
+	} else if (header & FLAG_XBZRLE) {
 		size += 3;
 		if (wire->have < size)
 			goto wait;
@@ -343,10 +349,7 @@ static int check_name(const struct xbzrle_wire *wire, const uint8_t *name,
 static int parse_block(struct xbzrle_wire *wire, struct xbzrle_record *record,
 		       struct xbzrle_error *err)
 {
-	union {
-		struct wire_region region;
-		char room[sizeof(struct wire_region) + XBZRLE_NAME_MAX + 1];
-	} key = {};
+	union wire_key key = {};
 	size_t name_len = wire->item[0];
 	struct wire_region *region;
 	uint64_t length;
@@ -368,11 +371,11 @@ static int parse_block(struct xbzrle_wire *wire, struct xbzrle_record *record,
 	region = find_region(wire, &key.region, wire->item + 1, name_len);
 	if (region && region->setup == wire->setups)
 		return xbzrle_fail(err, EBADMSG, wire->position,
-				   "region '%s' twice in a setup section",
+				   "region '%.64s' twice in a setup section",
 				   region->name);
 	if (region && region->present && region->length != length)
 		return xbzrle_fail(err, EBADMSG, wire->position,
-				   "region '%s' changes its length from %llu to %llu bytes",
+				   "region '%.64s' changes its length from %llu to %llu bytes",
 				   region->name,
 				   (unsigned long long)region->length,
 				   (unsigned long long)length);
@@ -410,10 +413,7 @@ static void end_setup(struct xbzrle_wire *wire)
 static int parse_page(struct xbzrle_wire *wire, struct xbzrle_record *record,
 		      struct xbzrle_error *err)
 {
-	union {
-		struct wire_region region;
-		char room[sizeof(struct wire_region) + XBZRLE_NAME_MAX + 1];
-	} key = {};
+	union wire_key key = {};
 	uint64_t header = get_be64(wire->item);
 	const uint8_t *body = wire->item + 8;
 	struct wire_region *region;
@@ -428,7 +428,7 @@ static int parse_page(struct xbzrle_wire *wire, struct xbzrle_record *record,
 		region = find_region(wire, &key.region, body + 1, body[0]);
 		if (!region || !region->present)
 			return xbzrle_fail(err, EBADMSG, wire->position,
-					   "region '%s' is not in the setup section",
+					   "region '%.64s' is not in the setup section",
 					   key.region.name);
 		wire->current = region->index;
 		body += 1 + body[0];
@@ -439,7 +439,7 @@ static int parse_page(struct xbzrle_wire *wire, struct xbzrle_record *record,
 	record->offset = header & ~FLAG_MASK;
 	if (record->offset >= region->length)
 		return xbzrle_fail(err, EBADMSG, wire->position,
-				   "offset %#llx is outside of region '%s' of %#llx bytes",
+				   "offset %#llx is outside of region '%.64s' of %#llx bytes",
 				   (unsigned long long)record->offset,
 				   region->name,
 				   (unsigned long long)region->length);
@@ -454,7 +454,7 @@ static int parse_page(struct xbzrle_wire *wire, struct xbzrle_record *record,
 		record->kind = XBZRLE_RECORD_PAGE;
 		record->data = body;
 		record->length = UNIT;
-	} else {
+	} else if (header & FLAG_XBZRLE) {
 		record->kind = XBZRLE_RECORD_DELTA;
 		record->data = body + 3;
 		record->length = get_be16(body + 1);

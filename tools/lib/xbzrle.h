@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
 /*
  * libxbzrle: sessions on /dev/xbzrle, the stream's records, and a receiver.
+ * libxbzrle(3) describes each function.
  *
  * Calls that can fail take a struct xbzrle_error, which may be NULL, and
  * return 0 (or what they say) on success and a negative errno on failure, or
@@ -32,7 +33,7 @@ extern "C" {
 /**
  * struct xbzrle_error - what went wrong
  * @code: errno value, positive; 0 if nothing failed
- * @region: session calls: the region id that ended or was refused, or 0
+ * @region: xbzrle_sync(): the id of the region that ended; else 0
  * @position: stream calls: byte position in the stream; session calls: the
  *	address that was refused, or 0
  * @message: one line for people, without a newline

@@ -249,7 +249,7 @@ int tracked_choose(struct tracked *tracked, enum xbzrle_tracker tracker,
 	ret = softdirty_probe(err);
 	if (ret == -EOPNOTSUPP)
 		return xbzrle_fail(err, EOPNOTSUPP, 0,
-				   "this kernel cannot track the memory: it has %s soft-dirty bits (PAGEMAP_SCAN would do for a process's own memory only); make the memory with xbzrle_create() or xbzrle_adopt(), or see Limits in README.md",
+				   "this kernel cannot track the memory: it has %s soft-dirty bits (PAGEMAP_SCAN would do for a process's own memory only); make the memory with xbzrle_create() or xbzrle_adopt(), or see CAVEATS in xbzrle(4)",
 				   forced ? "no" :
 				   "neither the pte tracker nor");
 	if (ret)
