@@ -67,22 +67,22 @@ static unsigned int sit_out_wait(void *entry)
 static struct xbzrle_use *find_use(struct xbzrle_cache *cache,
 				   unsigned long key)
 {
-	unsigned long index = key / XBZRLE_CACHE_FREQ_LEAF;
-	struct xbzrle_use *leaf = xa_load(&cache->freq, index);
+	unsigned long index = key / XBZRLE_CACHE_USE_LEAF;
+	struct xbzrle_use *leaf = xa_load(&cache->uses, index);
 
 	lockdep_assert_held(&cache->lock);
 	if (!leaf) {
-		leaf = kcalloc(XBZRLE_CACHE_FREQ_LEAF, sizeof(*leaf),
+		leaf = kcalloc(XBZRLE_CACHE_USE_LEAF, sizeof(*leaf),
 			       LOCKED_GFP);
 		if (!leaf)
 			return NULL;
-		if (xa_is_err(xa_store(&cache->freq, index, leaf,
+		if (xa_is_err(xa_store(&cache->uses, index, leaf,
 				       LOCKED_GFP))) {
 			kfree(leaf);
 			return NULL;
 		}
 	}
-	return leaf + key % XBZRLE_CACHE_FREQ_LEAF;
+	return leaf + key % XBZRLE_CACHE_USE_LEAF;
 }
 
 /* The rounds in which it was sent, as seen from this one. */
@@ -208,7 +208,7 @@ void xbzrle_cache_init(struct xbzrle_cache *cache)
 	xa_init_flags(&cache->entries, XA_FLAGS_ACCOUNT);
 	xa_init_flags(&cache->slots, XA_FLAGS_ACCOUNT);
 	xa_init_flags(&cache->moments, XA_FLAGS_ACCOUNT);
-	xa_init_flags(&cache->freq, XA_FLAGS_ACCOUNT);
+	xa_init_flags(&cache->uses, XA_FLAGS_ACCOUNT);
 }
 
 /**
@@ -220,14 +220,14 @@ void xbzrle_cache_init(struct xbzrle_cache *cache)
  * at 0 and leave no room between them, as arrays are deeper for longer keys.
  *
  * Context: session's lock.
- * Return: the first key. The array of counters of the last is nobody else's.
+ * Return: the first key. The array of uses of the last is nobody else's.
  */
 unsigned long xbzrle_cache_reserve(struct xbzrle_cache *cache,
 				   unsigned long nr)
 {
 	unsigned long first = cache->next_key;
 
-	cache->next_key += round_up(nr, XBZRLE_CACHE_FREQ_LEAF);
+	cache->next_key += round_up(nr, XBZRLE_CACHE_USE_LEAF);
 	return first;
 }
 
@@ -237,7 +237,7 @@ unsigned long xbzrle_cache_reserve(struct xbzrle_cache *cache,
  * @bytes: budget for pages with bases and moments, below 2 ^ 32 pages; entries
  *	come on top
  *
- * Growing keeps all bases, shrinking evicts the least used. Moments stay.
+ * Growing keeps all bases, shrinking evicts those worth least. Moments stay.
  *
  * Context: may sleep; session's lock.
  */
@@ -265,7 +265,7 @@ void xbzrle_cache_resize(struct xbzrle_cache *cache, u64 bytes)
  * @cache: the cache, whose budget stays
  *
  * Context: any but interrupts; also in reclaim.
- * Return: the page of one of the least used, whose reference is now the
+ * Return: the page of one that is worth least, whose reference is now the
  * caller's; NULL if there is none.
  */
 struct page *xbzrle_cache_take(struct xbzrle_cache *cache)
@@ -707,16 +707,16 @@ static void drop_entry(struct xbzrle_cache *cache, unsigned long key)
 }
 
 /* Arrays of which every unit is dropped already; of the last one all are. */
-static void drop_freq(struct xbzrle_cache *cache, unsigned long first,
+static void drop_uses(struct xbzrle_cache *cache, unsigned long first,
 		      unsigned long last)
 {
 	unsigned long index;
 	void *leaf;
 
-	xa_for_each_range(&cache->freq, index, leaf,
-			  first / XBZRLE_CACHE_FREQ_LEAF,
-			  last / XBZRLE_CACHE_FREQ_LEAF) {
-		xa_erase(&cache->freq, index);
+	xa_for_each_range(&cache->uses, index, leaf,
+			  first / XBZRLE_CACHE_USE_LEAF,
+			  last / XBZRLE_CACHE_USE_LEAF) {
+		xa_erase(&cache->uses, index);
 		kfree(leaf);
 		cond_resched();
 	}
@@ -734,7 +734,7 @@ static void drop_entries(struct xbzrle_cache *cache, unsigned long first,
 	}
 }
 
-/* A base that comes meanwhile would point to a counter that goes. */
+/* A base that comes meanwhile would point to a use that goes. */
 static void set_dropping(struct xbzrle_cache *cache, bool dropping)
 {
 	spin_lock(&cache->lock);
@@ -765,7 +765,7 @@ void xbzrle_cache_drop_bases(struct xbzrle_cache *cache)
 {
 	set_dropping(cache, true);
 	drop_entries(cache, 0, ULONG_MAX);
-	drop_freq(cache, 0, ULONG_MAX);
+	drop_uses(cache, 0, ULONG_MAX);
 	set_dropping(cache, false);
 }
 
@@ -774,7 +774,7 @@ static void drop_range(struct xbzrle_cache *cache, unsigned long first,
 {
 	drop_entries(cache, first, last);
 	release_range(cache, first, last);
-	drop_freq(cache, first, last);
+	drop_uses(cache, first, last);
 }
 
 /**
@@ -789,7 +789,7 @@ void xbzrle_cache_drop(struct xbzrle_cache *cache, unsigned long first,
 		       unsigned long nr)
 {
 	drop_range(cache, first,
-		   first + round_up(nr, XBZRLE_CACHE_FREQ_LEAF) - 1);
+		   first + round_up(nr, XBZRLE_CACHE_USE_LEAF) - 1);
 }
 
 /**
@@ -804,5 +804,5 @@ void xbzrle_cache_destroy(struct xbzrle_cache *cache)
 	xa_destroy(&cache->entries);
 	xa_destroy(&cache->slots);
 	xa_destroy(&cache->moments);
-	xa_destroy(&cache->freq);
+	xa_destroy(&cache->uses);
 }

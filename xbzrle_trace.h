@@ -47,19 +47,22 @@ TRACE_EVENT(xbzrle_encode,
 		  __entry->unit, __entry->based, __entry->bytes)
 );
 
-/* A base was dropped for a more used one, or because the budget shrank. */
+/*
+ * A base went: for one worth more, for a moment, as the budget shrank, or as
+ * memory was short.
+ */
 TRACE_EVENT(xbzrle_evict,
-	TP_PROTO(unsigned long key, unsigned int freq),
-	TP_ARGS(key, freq),
+	TP_PROTO(unsigned long key, unsigned int worth),
+	TP_ARGS(key, worth),
 	TP_STRUCT__entry(
 		__field(unsigned long, key)
-		__field(unsigned int, freq)
+		__field(unsigned int, worth)
 	),
 	TP_fast_assign(
 		__entry->key = key;
-		__entry->freq = freq;
+		__entry->worth = worth;
 	),
-	TP_printk("key=%#lx freq=%u", __entry->key, __entry->freq)
+	TP_printk("key=%#lx worth=%u", __entry->key, __entry->worth)
 );
 
 #endif /* _XBZRLE_TRACE_H */

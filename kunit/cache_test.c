@@ -565,7 +565,7 @@ static void nothing_comes_in_while_bases_are_dropped(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, xbzrle_cache_wants(cache, 1, &spare));
 	KUNIT_EXPECT_NULL(test, spare);
 	KUNIT_ASSERT_PTR_EQ(test, admit(cache, 1, page), page);
-	KUNIT_EXPECT_TRUE(test, xa_empty(&cache->freq));
+	KUNIT_EXPECT_TRUE(test, xa_empty(&cache->uses));
 	cache->dropping = false;
 	KUNIT_EXPECT_TRUE(test, xbzrle_cache_wants(cache, 1, &spare));
 	KUNIT_EXPECT_NULL(test, admit(cache, 1, page));
@@ -601,9 +601,9 @@ static unsigned int bases_without_counter(struct xbzrle_cache *cache)
 
 	spin_lock(&cache->lock);
 	xa_for_each(&cache->entries, key, entry) {
-		leaf = xa_load(&cache->freq, key / XBZRLE_CACHE_FREQ_LEAF);
+		leaf = xa_load(&cache->uses, key / XBZRLE_CACHE_USE_LEAF);
 		lost += !leaf || ((struct xbzrle_base *)entry)->use !=
-				 leaf + key % XBZRLE_CACHE_FREQ_LEAF;
+				 leaf + key % XBZRLE_CACHE_USE_LEAF;
 	}
 	spin_unlock(&cache->lock);
 	return lost;

@@ -50,8 +50,8 @@ struct xbzrle_base {
  * @held: pages in @moments
  * @sitting_out: values in @entries, bounded so that they stay small beside
  *	the bases
- * @dropping: no base is admitted, as counters are being freed
- * @freq: arrays of struct xbzrle_use, by key / XBZRLE_CACHE_FREQ_LEAF; made
+ * @dropping: no base is admitted, as @uses are being freed
+ * @uses: arrays of struct xbzrle_use, by key / XBZRLE_CACHE_USE_LEAF; made
  *	where a unit was sent; freed under the session's lock
  * @round: number of the round
  * @crowded: the latest in which a unit wanted a base and there was no room
@@ -59,7 +59,7 @@ struct xbzrle_base {
  * @hand: where the next victim is looked for
  * @evicted: bases dropped to make room or to shrink
  * @reclaimed: bases dropped because the system needed memory
- * @refused: bases not admitted because each candidate victim was worth as much
+ * @refused: bases not admitted because none of those looked at was worth less
  */
 struct xbzrle_cache {
 	spinlock_t lock; /* innermost */
@@ -71,7 +71,7 @@ struct xbzrle_cache {
 	u32 held;
 	u32 sitting_out;
 	bool dropping;
-	struct xarray freq;
+	struct xarray uses;
 	u32 round;
 	u32 crowded;
 	unsigned long next_key;
@@ -81,7 +81,7 @@ struct xbzrle_cache {
 	u64 refused;
 };
 
-#define XBZRLE_CACHE_FREQ_LEAF	512
+#define XBZRLE_CACHE_USE_LEAF	512
 
 void xbzrle_cache_init(struct xbzrle_cache *cache);
 void xbzrle_cache_destroy(struct xbzrle_cache *cache);

@@ -22,7 +22,6 @@ typedef uint32_t u32;
 typedef uint64_t u64;
 typedef unsigned int gfp_t;
 
-#define U8_MAX			UINT8_MAX
 #define PAGE_SHIFT		12
 #define min(a, b) \
 	({ __auto_type _a = (a); __auto_type _b = (b); _a < _b ? _a : _b; })
