@@ -279,8 +279,9 @@ static void give_back(struct xbzrle_capturer *capture,
  * there before the first is locked, and such pages and others are not in one lot.
  *
  * Context: may sleep; session's lock.
- * Return: how many, 0 if the first has to be captured anew, -ENOMEM, -EINTR, -ENOSPC
- * if the content of the moment is lost, or the reason the region ended.
+ * Return: how many, 0 if the first has to be captured anew, -ENOMEM, -EINTR, -EIO
+ * for a page that cannot be read, -ENOSPC if the content of the moment is lost, or
+ * the reason the region ended.
  */
 int xbzrle_capture_lot(struct xbzrle_capturer *capture,
 		       struct xbzrle_region *region, unsigned long unit,
@@ -377,8 +378,8 @@ static int copy_unit(struct xbzrle_capturer *capture,
  * holds it or wrote since the harvest; otherwise all pending units that were not frozen.
  *
  * Context: may sleep; session's lock.
- * Return: 0, -ENOSPC over the budget, -ENOMEM, -EINTR, or the reason the region
- * ended.
+ * Return: 0, -ENOSPC over the budget, -ENOMEM, -EINTR, -EIO for a page that cannot
+ * be read, or the reason the region ended.
  */
 int xbzrle_capture_moment(struct xbzrle_capturer *capture,
 			  struct xbzrle_region *region)

@@ -17,7 +17,7 @@
  *
  * Context: may sleep.
  * Return: the page, whose reference is the caller's, NULL for a hole, or an
- * ERR_PTR.
+ * ERR_PTR: -EIO if it is broken or cannot be had from swap, -ENOMEM.
  */
 struct page *xbzrle_file_page_get(struct address_space *mapping, pgoff_t index)
 {

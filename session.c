@@ -296,7 +296,7 @@ release_id:
  *
  * Context: may sleep.
  * Return: 0, -EINVAL, -EFAULT, -ENOSPC over a limit, -EBUSY when a round is
- * being read or the name is taken, -EMFILE, -ENFILE, -ENOMEM.
+ * being read or the name is taken, -EMFILE, -ENFILE, -ENOMEM, -ERESTARTSYS.
  */
 int xbzrle_session_create(struct xbzrle_cmd *cmd)
 {
@@ -446,7 +446,8 @@ release_id:
  * Context: may sleep.
  * Return: 0, -EINVAL, -EFAULT, -EOPNOTSUPP for memory no tracker is right for,
  * -ENOSPC over a limit, -EBUSY when a round is being read, the name is taken,
- * or the memory is registered already, -ESRCH, -EPERM, -ENOMEM.
+ * or the memory is registered already, -ESRCH, -EPERM, -ENOMEM, also over the
+ * caller's limit of locked memory, -EINTR, -ERESTARTSYS.
  */
 int xbzrle_session_register(struct xbzrle_cmd *cmd)
 {
@@ -502,7 +503,7 @@ static void settle_charge(struct xbzrle_session *session)
  * @cmd: struct xbzrle_unregister
  *
  * Context: may sleep.
- * Return: 0, -EINVAL, -ENOMEM.
+ * Return: 0, -EINVAL, -ENOMEM, -ERESTARTSYS.
  */
 int xbzrle_session_unregister(struct xbzrle_cmd *cmd)
 {
@@ -535,7 +536,8 @@ int xbzrle_session_unregister(struct xbzrle_cmd *cmd)
  * @cmd: struct xbzrle_set_cache
  *
  * Context: may sleep.
- * Return: 0, -EINVAL, -ENOSPC over the limit, -ENOMEM over the caller's.
+ * Return: 0, -EINVAL, -ENOSPC over the limit, -ENOMEM over the caller's,
+ * -ERESTARTSYS.
  */
 int xbzrle_session_set_cache(struct xbzrle_cmd *cmd)
 {
@@ -681,9 +683,9 @@ static int sync_locked(struct xbzrle_cmd *cmd)
  *
  * Context: may sleep.
  * Return: 0, -EINVAL without a region, -EBUSY when a round is being read or a
- * FINAL one was, -EINTR, -ENOMEM, -ENOSPC when the copies for a POINT_IN_TIME
- * round exceed the budget, or the reason a region ended: -EFAULT, -EOPNOTSUPP,
- * -ESRCH.
+ * FINAL one was, -EFAULT, -EINTR, -ERESTARTSYS, -ENOMEM, for a POINT_IN_TIME
+ * round -ENOSPC when the copies exceed the budget and -EIO for a page that cannot
+ * be read, or the reason a region ended: -EFAULT, -EOPNOTSUPP, -ESRCH.
  */
 int xbzrle_session_sync(struct xbzrle_cmd *cmd)
 {
@@ -747,8 +749,8 @@ static int mark_region(struct xbzrle_session *session,
  * @cmd: struct xbzrle_mark_dirty
  *
  * Context: may sleep.
- * Return: 0, -EINVAL, -EFAULT, -EINTR. With the latter two a part of the units
- * may be marked.
+ * Return: 0, -EINVAL, -ERESTARTSYS, or -EFAULT or -EINTR, with which a part of
+ * the units may be marked.
  */
 int xbzrle_session_mark_dirty(struct xbzrle_cmd *cmd)
 {
@@ -814,7 +816,7 @@ static void fill_stats(struct xbzrle_session *session,
  * @cmd: struct xbzrle_stats
  *
  * Context: may sleep.
- * Return: 0, -EINVAL, -EFAULT.
+ * Return: 0, -EINVAL, -EFAULT, -ERESTARTSYS.
  */
 int xbzrle_session_get_stats(struct xbzrle_cmd *cmd)
 {

@@ -202,8 +202,9 @@ void xbzrle_stream_estimate(struct xbzrle_stream *stream, bool full,
  * @stream: the stream, not active; the moment of its regions has begun
  *
  * Context: may sleep; session's lock.
- * Return: 0, -ENOSPC over the budget, -ENOMEM, -EINTR, or the reason a region
- * ended. With an error xbzrle_stream_end_moment() is due.
+ * Return: 0, -ENOSPC over the budget, -ENOMEM, -EINTR, -EIO for a page that
+ * cannot be read, or the reason a region ended. With an error
+ * xbzrle_stream_end_moment() is due.
  */
 int xbzrle_stream_hold_moment(struct xbzrle_stream *stream)
 {
@@ -708,8 +709,9 @@ static ssize_t read_records(struct xbzrle_stream *stream, struct iov_iter *to,
  *
  * Context: may sleep; session's lock.
  * Return: bytes, 0 at the end of the round, -EFAULT when nothing could be
- * copied, -EINTR, -ENOMEM, -ENOSPC, once, when the round is not of one moment
- * any more, or the reason a region ended.
+ * copied, -EINTR, -ERESTARTSYS, -ENOMEM, -EIO for a page that cannot be read,
+ * -ENOSPC, once, when the round is not of one moment any more, or the reason a
+ * region ended.
  */
 ssize_t xbzrle_stream_read(struct xbzrle_stream *stream, struct iov_iter *to)
 {

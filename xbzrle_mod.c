@@ -105,7 +105,6 @@ static int xbzrle_open(struct inode *inode, struct file *file)
 	if (IS_ERR(session))
 		return PTR_ERR(session);
 	file->private_data = session;
-	/* io_uring reads at once; poll() would not tell of a round's end. */
 	file->f_mode |= FMODE_NOWAIT;
 	return stream_open(inode, file);
 }
@@ -119,8 +118,9 @@ static int xbzrle_release(struct inode *inode, struct file *file)
 static ssize_t xbzrle_read_iter(struct kiocb *iocb, struct iov_iter *to)
 {
 	/*
-	 * io_uring would wait for poll() then, which does not tell of a session
-	 * that is free, nor of a round's end.
+	 * With FMODE_NOWAIT io_uring reads at once. Told EAGAIN it would wait for
+	 * poll(), which tells neither of a session that is free nor of a round's
+	 * end.
 	 */
 	bool nonblock = is_sync_kiocb(iocb) &&
 			(iocb->ki_filp->f_flags & O_NONBLOCK ||

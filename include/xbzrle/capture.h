@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* From a dirty unit to a page whose content no longer changes. */
+/*
+ * From a dirty unit to a page whose content no longer changes. A round of a
+ * moment is one of POINT_IN_TIME: what it is to have of a unit that changes is
+ * kept as it was.
+ */
 #ifndef _XBZRLE_CAPTURE_H
 #define _XBZRLE_CAPTURE_H
 
@@ -11,10 +15,10 @@
 struct page;
 struct xbzrle_cache;
 
-/* Live pages taken with one call to the tracker. */
+/* Live pages taken by one call to the tracker: many, as it locks its target. */
 #define XBZRLE_CAPTURE_BATCH	32
 
-/* Units captured together. */
+/* Units captured and compared together: few, as their pages may stay locked. */
 #define XBZRLE_CAPTURE_LOT	8
 
 /**

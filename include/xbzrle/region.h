@@ -55,8 +55,9 @@ struct xbzrle_keeper {
  *	pending set, and have the next write to each noticed again. Returns 0,
  *	-EINTR (what was moved stays moved), or the reason the region ended.
  * @get: take references on the live pages behind up to @nr units from @unit.
- *	NULL in @pages stands for a hole. Returns how many, at least 1, or the
- *	reason the region ended.
+ *	NULL in @pages stands for a hole. Returns how many, at least 1, -ENOMEM,
+ *	-EINTR, -EIO for a page that cannot be read, or the reason the region
+ *	ended.
  * @still: keep writers out of a page that @get gave until @loose; NULL where
  *	that cannot be. False, without that, if the page may have been written
  *	since the harvest, or can be without a fault. @locked: another page of

@@ -8,8 +8,9 @@
  *
  * Every ioctl takes a pointer to one struct whose first member is its size as
  * the caller knows it. A shorter struct than the kernel's is an older caller:
- * what is missing counts as zero. A longer one, of up to a page, is accepted if
- * the tail the kernel does not know is zero, and refused with E2BIG otherwise.
+ * what is missing counts as zero; one shorter than in ABI version 1 is EINVAL.
+ * A longer one, of up to a page, is accepted if the tail the kernel does not
+ * know is zero, and refused with E2BIG otherwise.
  * Unknown flags and non-zero reserved members are refused with EINVAL.
  */
 #ifndef _UAPI_LINUX_XBZRLE_H
@@ -46,7 +47,7 @@ enum xbzrle_tracker {
 
 /**
  * enum xbzrle_capture - how a round gets bytes that no longer change
- * @XBZRLE_CAPTURE_AUTO: the kernel picks
+ * @XBZRLE_CAPTURE_AUTO: PREIMAGE with CREATE, COPY with REGISTER
  * @XBZRLE_CAPTURE_COPY: each page is copied before it is encoded, and the copy
  *	is kept as its base
  * @XBZRLE_CAPTURE_PREIMAGE: a page is encoded from itself while its writers
@@ -63,7 +64,10 @@ enum xbzrle_capture {
 	XBZRLE_CAPTURE_FREEZE	= 3,
 };
 
-/* Bits of xbzrle_info.features. */
+/*
+ * Bits of xbzrle_info.features: values of enum xbzrle_tracker and enum
+ * xbzrle_capture, and flags of SYNC, that this kernel has.
+ */
 #define XBZRLE_FEATURE_TRACKER_OWNED	(1ULL << 0)
 #define XBZRLE_FEATURE_TRACKER_PTE	(1ULL << 1)
 #define XBZRLE_FEATURE_CAPTURE_COPY	(1ULL << 2)
@@ -105,13 +109,14 @@ struct xbzrle_info {
  * struct xbzrle_create - make a region of owned memory (XBZRLE_IOC_CREATE)
  * @size: in: sizeof(struct xbzrle_create) of the caller
  * @flags: in: must be 0
- * @length: in: bytes, a non-zero multiple of the page size
+ * @length: in: bytes, a non-zero multiple of the page size; more than
+ *	xbzrle_info.max_region_length is ENOSPC
  * @name: in: address of the name, which is @name_len bytes without a NUL
  * @name_len: in: 1 to XBZRLE_NAME_MAX
  * @region_id: out: names the region to this session
  * @fd: out: region fd, close-on-exec, to mmap(MAP_SHARED) and fallocate()
  * @capture: in/out: enum xbzrle_capture, AUTO, COPY or PREIMAGE, never AUTO on
- *	return
+ *	return; others are EINVAL
  */
 struct xbzrle_create {
 	__u32 size;
@@ -129,14 +134,17 @@ struct xbzrle_create {
  * @size: in: sizeof(struct xbzrle_register) of the caller
  * @flags: in: must be 0
  * @addr: in: first address, a multiple of the page size
- * @length: in: bytes, a non-zero multiple of the page size
+ * @length: in: bytes, a non-zero multiple of the page size; more than
+ *	xbzrle_info.max_region_length is ENOSPC
  * @name: in: address of the name, which is @name_len bytes without a NUL
  * @name_len: in: 1 to XBZRLE_NAME_MAX
  * @pid: in: owner of the memory in the caller's pid namespace, 0 for the
- *	caller itself; another process needs CAP_SYS_PTRACE in the user
- *	namespace of its mm
- * @tracker: in/out: enum xbzrle_tracker, never AUTO on return
- * @capture: in/out: enum xbzrle_capture, never AUTO on return
+ *	caller itself; a thread's id does as well. Another process needs
+ *	CAP_SYS_PTRACE in the user namespace of its mm
+ * @tracker: in/out: enum xbzrle_tracker, never AUTO on return; OWNED is EINVAL
+ * @capture: in/out: enum xbzrle_capture, AUTO, COPY or FREEZE, never AUTO on
+ *	return; EOPNOTSUPP for PREIMAGE, and for FREEZE where memory, tracker or
+ *	kernel cannot
  * @region_id: out: names the region to this session
  * @reserved: in: must be 0
  * @error_addr: out: with EFAULT and EOPNOTSUPP the first address that was
@@ -179,7 +187,9 @@ struct xbzrle_unregister {
  * @size: in: sizeof(struct xbzrle_set_cache) of the caller
  * @flags: in: must be 0
  * @bytes: in: budget, rounded down to whole pages; 0 keeps no bases. Growing
- *	keeps what is held, shrinking evicts the coldest.
+ *	keeps what is held, shrinking evicts what is worth least. More than
+ *	xbzrle_info.max_cache is ENOSPC, over RLIMIT_MEMLOCK without
+ *	CAP_IPC_LOCK ENOMEM.
  */
 struct xbzrle_set_cache {
 	__u32 size;
@@ -237,7 +247,8 @@ struct xbzrle_sync {
  * @rounds: out: rounds started
  * @pages: out: pages sent as XBZRLE records
  * @bytes: out: bytes of XBZRLE records, headers included
- * @cache_miss: out: pages looked up without a base, in rounds after the first
+ * @cache_miss: out: pages that went whole as they had no base, in rounds after
+ *	the first; all of a FULL one, but those that are zero
  * @overflow: out: deltas not smaller than the page, which went whole
  * @zero_pages: out: ZERO records
  * @normal_pages: out: PAGE records
@@ -249,7 +260,8 @@ struct xbzrle_sync {
  * @cache_bytes: out: the budget
  * @cache_used: out: bytes held of it now, as bases and for a POINT_IN_TIME round
  * @cache_evicted: out: bases dropped to make room or to shrink
- * @cache_refused: out: bases not admitted because every victim was hotter
+ * @cache_refused: out: bases not admitted because none of those looked at was
+ *	worth less
  * @dirty_pages: out: pages found dirty by harvests
  * @pinned_pages: out: those of them kept dirty because somebody held the page
  * @pending_pages: out: pages the running round has still to look at
