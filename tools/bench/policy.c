@@ -94,18 +94,6 @@ static void run(struct rows *rows, const char *name, const struct trace *trace,
 	free(hits);
 }
 
-/* The last part of a path, without what follows a dot. */
-static char *name_of(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	char *name = strdup(slash ? slash + 1 : path);
-
-	if (!name)
-		error(1, 0, "out of memory");
-	name[strcspn(name, ".")] = '\0';
-	return name;
-}
-
 /*
  * The first round of a recorded trace sends everything. What follows sends so
  * many pages a round; caches of powers of two around that are run.
@@ -123,7 +111,7 @@ static uint32_t usual_round(const struct trace *trace)
 static void run_recorded(struct rows *rows, const char *path)
 {
 	struct trace trace;
-	char *name = name_of(path);
+	char *name = trace_name(path);
 	uint32_t usual;
 
 	trace_load(&trace, path);

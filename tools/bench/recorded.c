@@ -22,6 +22,7 @@
 #include <xbzrle/codec.h>
 
 #include "naive.h"
+#include "trace.h"
 
 #define PAGE_BYTES	4096
 #define DELTA_MAX	(PAGE_BYTES - 1)
@@ -224,18 +225,6 @@ static double instructions_of(const char *path, const char *name, size_t f,
 	return found;
 }
 
-/* The last part of a path, without what follows a dot; to be freed. */
-static char *name_of(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	char *name = strdup(slash ? slash + 1 : path);
-
-	if (!name)
-		error(1, 0, "out of memory");
-	name[strcspn(name, ".")] = '\0';
-	return name;
-}
-
 static json_t *json_result(const char *name, const struct result *result,
 			   const char *path)
 {
@@ -302,7 +291,7 @@ static void measure_file(const struct options *options, const char *path)
 {
 	struct result result;
 	struct pair *pairs;
-	char *name = name_of(path);
+	char *name = trace_name(path);
 	size_t nr;
 
 	pairs = load(path, &nr);

@@ -3,6 +3,7 @@
 #include <error.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "trace.h"
 
@@ -86,4 +87,21 @@ void trace_free(struct trace *trace)
 {
 	free(trace->accesses);
 	free(trace->begins);
+}
+
+/**
+ * trace_name() - what a recorded file is called
+ * @path: where it is
+ *
+ * Return: the last part of the path, without what follows a dot; to be freed.
+ */
+char *trace_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *name = strdup(slash ? slash + 1 : path);
+
+	if (!name)
+		error(1, 0, "out of memory");
+	name[strcspn(name, ".")] = '\0';
+	return name;
 }

@@ -42,5 +42,6 @@ void trace_add(struct trace *trace, uint32_t page, uint32_t delta);
 size_t trace_end_of_round(const struct trace *trace, size_t round);
 void trace_load(struct trace *trace, const char *path);
 void trace_free(struct trace *trace);
+char *trace_name(const char *path);
 
 #endif /* BENCH_TRACE_H */

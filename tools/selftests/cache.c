@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 /* Bases: what the budget does, and what SYNC and GET_STATS say of it. */
 #include "device.h"
+#include "mm.h"
 
 #include "harness.h"
 
@@ -63,17 +64,6 @@ static void touch(unsigned char *mem, unsigned int pages)
 
 	for (i = 0; i < pages; i++)
 		mem[i * UNIT + 17]++;
-}
-
-/* Content that no delta makes smaller, another one for each @seed. */
-static void scramble(unsigned char *page, uint32_t seed)
-{
-	unsigned int i;
-
-	for (i = 0; i < UNIT; i++) {
-		seed = seed * 1664525 + 1013904223;
-		page[i] = seed >> 24;
-	}
 }
 
 /* A round, with what SYNC said of it in @s; the receiver must agree. */
@@ -237,7 +227,7 @@ TEST_F(cache, resized_in_a_round)
 	for (round = 0; round < 3; round++) {
 		touch(self->mem, PAGES);
 		if (round)
-			scramble(self->mem + 9 * UNIT, round);
+			mm_scramble(self->mem + 9 * UNIT, round);
 		ASSERT_EQ(0, dev_sync(self->fd, 0, NULL));
 		for (i = 0; (n = read(self->fd, buf, sizeof(buf))) > 0; i++) {
 			ASSERT_EQ(0, model_feed(self->model, buf, n));
@@ -258,7 +248,7 @@ TEST_F(cache, expected_bytes)
 
 	ASSERT_EQ(0, dev_set_cache(self->fd, LENGTH));
 	for (i = 0; i < PAGES; i++)
-		scramble(self->mem + i * UNIT, i);
+		mm_scramble(self->mem + i * UNIT, i);
 	ROUND(&s);
 	EXPECT_LE(LENGTH, s.expected_bytes);
 	EXPECT_GE(LENGTH + LENGTH / 16, s.expected_bytes);
@@ -285,7 +275,7 @@ TEST_F(cache, stats_are_what_the_stream_had)
 	ASSERT_EQ(0, dev_set_cache(self->fd, LENGTH / 2));
 	for (round = 0; round < 6; round++) {
 		touch(self->mem, PAGES / 2 + round * 8);
-		scramble(self->mem + round % 2 * UNIT, round + 1);
+		mm_scramble(self->mem + round % 2 * UNIT, round + 1);
 		memset(self->mem + (20 + round) * UNIT, 0, UNIT);
 		for (i = 200; i < 210; i++)
 			__atomic_store_n(self->mem + i * UNIT, 0,
@@ -339,7 +329,7 @@ TEST_F(cache, overflowing_pages_sit_out)
 	ROUND(&s);
 	for (round = 0; round < 12; round++) {
 		touch(self->mem, PAGES);
-		scramble(self->mem, round + 1);
+		mm_scramble(self->mem, round + 1);
 		ROUND(&s);
 		EXPECT_LE(PAGES / 2, self->model->round.page);
 	}

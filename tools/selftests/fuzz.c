@@ -78,19 +78,8 @@ static void take_snapshot(struct snapshot *s, int fd)
 	close(s->lowest_fd);
 }
 
-static const struct fuzz_region *region_of(const struct fuzz_session *session,
-					   unsigned long id)
-{
-	unsigned int i;
-
-	for (i = 0; i < session->nr_regions; i++)
-		if (session->regions[i].id == id)
-			return &session->regions[i];
-	return NULL;
-}
-
 /* Are the regions in there exactly those of the model? */
-static const char *check_fdinfo(const struct fuzz_session *session)
+static const char *check_fdinfo(struct fuzz_session *session)
 {
 	unsigned int tracker, pages, nr = 0, reading = 2;
 	unsigned long long round = ~0ULL;
@@ -107,7 +96,7 @@ static const char *check_fdinfo(const struct fuzz_session *session)
 			   &tracker, &pages) != 3)
 			continue;
 		nr++;
-		r = region_of(session, id);
+		r = fuzz_find_region(session, id);
 		if (!r || pages != r->length / UNIT ||
 		    tracker != r->tracker)
 			return "fdinfo has a region that should not be";

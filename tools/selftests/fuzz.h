@@ -401,6 +401,7 @@ struct fuzz_expect fuzz_predict(struct fuzz_state *state,
 				const struct fuzz_call *call);
 const struct fuzz_region *fuzz_find_ended(const struct fuzz_session *session,
 					  int error, uint32_t id);
+struct fuzz_region *fuzz_find_region(struct fuzz_session *session, uint32_t id);
 const char *fuzz_check_answer(const struct fuzz_state *state,
 			      const struct fuzz_call *call,
 			      const struct fuzz_expect *expect);

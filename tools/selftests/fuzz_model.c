@@ -481,8 +481,14 @@ const struct fuzz_region *fuzz_find_ended(const struct fuzz_session *session,
 	return NULL;
 }
 
-static struct fuzz_region *find_region(struct fuzz_session *session,
-				       uint32_t id)
+/**
+ * fuzz_find_region() - a session's region
+ * @session: the session
+ * @id: the region's id
+ *
+ * Return: the region, or NULL if the model has none of that id.
+ */
+struct fuzz_region *fuzz_find_region(struct fuzz_session *session, uint32_t id)
 {
 	unsigned int i;
 
@@ -496,7 +502,7 @@ static enum fuzz_rule predict_mark(struct fuzz_session *session,
 				   const struct fuzz_view *view,
 				   const struct xbzrle_mark_dirty *mark)
 {
-	const struct fuzz_region *r = find_region(session, mark->region_id);
+	const struct fuzz_region *r = fuzz_find_region(session, mark->region_id);
 	uint64_t units = r ? r->length / UNIT : 0;
 
 	if (!r)
@@ -529,7 +535,7 @@ enum fuzz_rule fuzz_rule_told(struct fuzz_session *session,
 		id = call->arg.mark_dirty.region_id;
 	else if (call->op == OP_SYNC)
 		id = call->out.sync.error_region;
-	r = find_region(session, id);
+	r = fuzz_find_region(session, id);
 	if (!r || r->tracker != XBZRLE_TRACKER_EXTERNAL)
 		return RULE_OK;
 	switch (rule) {
@@ -614,8 +620,8 @@ static struct fuzz_expect predict_ioctl(struct fuzz_state *state,
 	else if (!expect.rule && call->op == OP_REGISTER)
 		expect.rule = predict_register(state, call);
 	else if (!expect.rule && call->op == OP_UNREGISTER)
-		expect.rule = find_region(session,
-					  call->arg.unregister.region_id) ?
+		expect.rule = fuzz_find_region(session,
+					       call->arg.unregister.region_id) ?
 			      RULE_OK : RULE_NO_REGION;
 	else if (!expect.rule && call->op == OP_SYNC)
 		expect = predict_sync(session, call->arg.flags);
@@ -874,7 +880,7 @@ static void commit_register(struct fuzz_state *state,
 
 static void commit_unregister(struct fuzz_session *session, uint32_t id)
 {
-	struct fuzz_region *r = find_region(session, id);
+	struct fuzz_region *r = fuzz_find_region(session, id);
 
 	if (r->announced)
 		session->kept[r->name] = true;
@@ -932,11 +938,11 @@ void fuzz_commit(struct fuzz_state *state, const struct fuzz_call *call)
 		commit_sync(session, call->arg.flags);
 		break;
 	case OP_MARK_DIRTY:
-		if (find_region(session, call->arg.mark_dirty.region_id)
+		if (fuzz_find_region(session, call->arg.mark_dirty.region_id)
 		    ->tracker == XBZRLE_TRACKER_OWNED)
 			session->distrusted = true;
-		fuzz_told_marked(find_region(session,
-					     call->arg.mark_dirty.region_id),
+		fuzz_told_marked(fuzz_find_region(session,
+						  call->arg.mark_dirty.region_id),
 				 &call->arg.mark_dirty, call->bitmap);
 		break;
 	default:

@@ -9,6 +9,7 @@
 #include <sys/swap.h>
 #include <unistd.h>
 
+#include "device.h"
 #include "mm.h"
 
 #define ZRAM		"/dev/zram0"
@@ -297,6 +298,21 @@ void *mm_write_at_random(void *writer)
 		w->mem[(x >> 8) % w->length] = x;
 	}
 	return NULL;
+}
+
+/**
+ * mm_scramble() - fill a page with what no delta makes smaller
+ * @page: the page
+ * @seed: another one for each
+ */
+void mm_scramble(unsigned char *page, uint32_t seed)
+{
+	unsigned int i;
+
+	for (i = 0; i < UNIT; i++) {
+		seed = seed * 1664525 + 1013904223;
+		page[i] = seed >> 24;
+	}
 }
 
 /**

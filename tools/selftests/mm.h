@@ -53,6 +53,7 @@ struct mm_writer {
 };
 
 void *mm_write_at_random(void *writer);
+void mm_scramble(unsigned char *page, uint32_t seed);
 void *mm_anon(size_t length);
 void *mm_anon_huge(size_t length);
 bool mm_populated(const void *addr);

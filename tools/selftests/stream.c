@@ -64,17 +64,6 @@ static void rewrite(unsigned char *byte)
 	__atomic_store_n(byte, *byte, __ATOMIC_RELAXED);
 }
 
-/* Content that no delta makes smaller, another one for each @seed. */
-static void scramble(unsigned char *page, uint32_t seed)
-{
-	unsigned int i;
-
-	for (i = 0; i < UNIT; i++) {
-		seed = seed * 1664525 + 1013904223;
-		page[i] = seed >> 24;
-	}
-}
-
 /* Pages of each kind, so that the next round has each kind of record. */
 static void mixed_writes(unsigned char *mem, uint32_t seed)
 {
@@ -85,7 +74,7 @@ static void mixed_writes(unsigned char *mem, uint32_t seed)
 
 		switch ((i + seed) % 5) {
 		case 0:
-			scramble(page, seed + i);
+			mm_scramble(page, seed + i);
 			break;
 		case 1:
 			page[i * 37 % UNIT] ^= seed + 1;
@@ -200,7 +189,7 @@ TEST_F(stream, kinds_of_records)
 	unsigned int i;
 
 	for (i = 0; i < 8; i++)
-		scramble(mem + i * UNIT, i);
+		mm_scramble(mem + i * UNIT, i);
 	ASSERT_EQ(0, dev_round(self->w.fd, self->w.model, 0));
 	EXPECT_EQ(8, round->page);
 	EXPECT_EQ(7, round->continued);
@@ -209,7 +198,7 @@ TEST_F(stream, kinds_of_records)
 	mem[0] ^= 1;
 	mem[1 * UNIT + UNIT - 1] ^= 1;
 	memset(mem + 2 * UNIT, 0, UNIT);
-	scramble(mem + 3 * UNIT, 99);
+	mm_scramble(mem + 3 * UNIT, 99);
 	rewrite(mem + 4 * UNIT);
 	ASSERT_EQ(0, dev_round(self->w.fd, self->w.model, 0));
 	EXPECT_EQ(2, round->xbzrle);
@@ -228,7 +217,7 @@ TEST_F(stream, zero_is_sent_once)
 {
 	unsigned int i;
 
-	scramble(self->w.mem, 1);
+	mm_scramble(self->w.mem, 1);
 	ASSERT_EQ(0, dev_round(self->w.fd, self->w.model, 0));
 	for (i = 0; i < 6; i++) {
 		if (i == 3)
@@ -349,7 +338,7 @@ TEST_F(stream, large_reads)
 	ASSERT_NE(NULL, bytes);
 	for (round = 0; round < 3; round++) {
 		for (i = 0; i < PAGES; i++)
-			scramble(self->w.mem + i * UNIT, round * PAGES + i);
+			mm_scramble(self->w.mem + i * UNIT, round * PAGES + i);
 		ASSERT_EQ(0, dev_sync(self->w.fd, XBZRLE_SYNC_FULL, NULL));
 		len = collect(self->w.fd, bytes, room, room);
 		EXPECT_LT(LENGTH, len);
@@ -606,7 +595,7 @@ TEST_F(stream, threads_divide_the_round)
 	size_t total = 0, at;
 
 	for (i = 0; i < PAGES; i++)
-		scramble(self->w.mem + i * UNIT, i + 1);
+		mm_scramble(self->w.mem + i * UNIT, i + 1);
 	ASSERT_EQ(0, dev_sync(self->w.fd, 0, NULL));
 	for (i = 0; i < 4; i++) {
 		shares[i].fd = self->w.fd;
@@ -787,7 +776,7 @@ TEST_F(stream, many_small_records)
 	mem = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, rfd, 0);
 	ASSERT_NE(MAP_FAILED, mem);
 	for (i = 0; i < pages; i++)
-		scramble(mem + i * UNIT, i);
+		mm_scramble(mem + i * UNIT, i);
 	ASSERT_EQ(0, dev_round(self->w.fd, self->w.model, 0));
 	/* The first ones make no record. */
 	for (i = 0; i < 3; i++)
