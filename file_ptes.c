@@ -5,6 +5,7 @@
 #include <linux/minmax.h>
 #include <linux/mm.h>
 #include <linux/pgtable.h>
+#include <linux/sched.h>
 #include <linux/sched/mm.h>
 
 #include "compat/compat.h"
@@ -101,10 +102,12 @@ void xbzrle_file_writable(struct address_space *mapping, pgoff_t index,
 	flags = memalloc_noreclaim_save();
 	i_mmap_lock_read(mapping);
 	for (vma = file_vma_iter_first(&mapping->i_mmap, index, index + nr - 1);
-	     vma; vma = file_vma_iter_next(vma, index, index + nr - 1))
+	     vma; vma = file_vma_iter_next(vma, index, index + nr - 1)) {
 		/* Through others nobody can write to the file. */
 		if (vma->vm_flags & VM_SHARED)
 			file_scan_vma(vma, index, nr, writable);
+		cond_resched();
+	}
 	i_mmap_unlock_read(mapping);
 	memalloc_noreclaim_restore(flags);
 }

@@ -185,8 +185,11 @@ static int owned_keep_range(struct xbzrle_owned *owned, unsigned long first,
 	struct folio *folio;
 
 	while (READ_ONCE(owned->region.moment_begun) &&
+	       READ_ONCE(owned->region.keeper) &&
 	       xbzrle_dirty_next(&owned->region.pending, &first, 1) &&
 	       first < end) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
 		folio = shmem_read_folio(mapping, first);
 		if (IS_ERR(folio))
 			return PTR_ERR(folio);

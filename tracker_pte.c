@@ -549,8 +549,9 @@ static int pte_walk_range(struct pte_walk *walk, unsigned long start,
 			continue;
 		}
 		/*
-		 * The page table is there and stays: it goes only with its
-		 * VMA, or to khugepaged, and both need mmap_lock for write.
+		 * The page table is there. With its VMA, or to khugepaged, it
+		 * goes under mmap_lock for write; if it has become empty, since
+		 * 6.14, under that for read, and a new one is made.
 		 */
 		ret = apply_to_page_range(pte->mm, addr, next - addr,
 					  pte_harvest_one, walk);
@@ -688,7 +689,7 @@ static int pte_harvest(struct xbzrle_region *region)
 		pte_note_dirty(pte);
 	if (!ret && xmm_has_foreign(pte->xmm))
 		ret = pte_end(pte, -EOPNOTSUPP, pte->start);
-	mmput(pte->mm);
+	mmput_async(pte->mm);
 	return ret ?: pte_check(region, &ended_addr);
 }
 
@@ -741,16 +742,16 @@ static long pte_get(struct xbzrle_region *region, unsigned long unit,
 	u64 ended_addr;
 	long ret;
 
-	ret = pte_check(region, &ended_addr);
-	if (ret)
-		return ret;
-	xbzrle_race_window();
 	if (!mmget_not_zero(pte->mm))
 		return pte_end(pte, -ESRCH, addr);
 	if (mmap_read_lock_killable(pte->mm)) {
-		mmput(pte->mm);
+		mmput_async(pte->mm);
 		return -EINTR;
 	}
+	/* What has been unmapped has told so by now, and nothing else can be. */
+	ret = pte_check(region, &ended_addr);
+	if (ret)
+		goto unlock;
 	ret = pte_check_range(pte, addr, addr + ((unsigned long)nr <<
 						 PAGE_SHIFT), &bad);
 	xbzrle_race_window();
@@ -760,8 +761,9 @@ static long pte_get(struct xbzrle_region *region, unsigned long unit,
 		ret = pte_get_shared(pte, addr, pages);
 	else
 		ret = pte_get_private(pte, addr, nr, pages);
+unlock:
 	mmap_read_unlock(pte->mm);
-	mmput(pte->mm);
+	mmput_async(pte->mm);
 	return ret;
 }
 
@@ -779,7 +781,7 @@ static void pte_release(struct xbzrle_region *region)
 	pte_allow_huge(pte, alive);
 	mmap_write_unlock(pte->mm);
 	if (alive)
-		mmput(pte->mm);
+		mmput_async(pte->mm);
 
 	mmu_notifier_put(&pte->xmm->notifier);
 	mmdrop(pte->mm);

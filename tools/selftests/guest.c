@@ -315,7 +315,7 @@ int guest_run(struct guest *g)
 		return 0;
 	if ((!error || error == EINTR) && guest_begins_anew(g))
 		return 0;
-	g->bad_exit = error ? 1000 + error : g->run->exit_reason;
+	g->bad_exit = error ? 1000U + error : g->run->exit_reason;
 	return error ? -error : -EIO;
 }
 
