@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -11,6 +12,7 @@
 
 #include <linux/userfaultfd.h>
 
+#include "child.h"
 #include "device.h"
 #include "mm.h"
 #include "uring.h"
@@ -210,6 +212,28 @@ TEST_F(stream, kinds_of_records)
 	ASSERT_EQ(0, dev_stats(self->w.fd, &s));
 	EXPECT_EQ(1, s.unchanged_pages);
 	EXPECT_EQ(1, s.overflow);
+}
+
+/* A literal of n bytes has a zrun of 1 byte and its length in 2 before it. */
+TEST_F(stream, longest_delta)
+{
+	const unsigned int most = 4092 - 3;
+	unsigned int i;
+
+	scramble(self->w.mem, 1);
+	ASSERT_EQ(0, dev_round(self->w.fd, self->w.model, 0));
+	for (i = 0; i < most; i++)
+		self->w.mem[i] ^= 0xff;
+	ASSERT_EQ(0, dev_round(self->w.fd, self->w.model, 0));
+	EXPECT_EQ(1, self->w.model->round.xbzrle);
+	EXPECT_EQ(-1, world_diff(&self->w));
+
+	/* One more, and it is no smaller than the page. */
+	for (i = 0; i < most + 1; i++)
+		self->w.mem[i] ^= 0xff;
+	ASSERT_EQ(0, dev_round(self->w.fd, self->w.model, 0));
+	EXPECT_EQ(1, self->w.model->round.page);
+	EXPECT_EQ(-1, world_diff(&self->w));
 }
 
 /* Zeros over zeros are no news, with or without a base. */
@@ -666,6 +690,26 @@ struct busy {
 	int ret;
 };
 
+/* With memory of which somebody waits for the first byte. */
+static bool busy_open(struct busy *b)
+{
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_api api = { .api = UFFD_API };
+
+	b->uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+	b->bitmap = mm_anon(UNIT);
+	reg.range.start = (uintptr_t)b->bitmap;
+	reg.range.len = UNIT;
+	return b->uffd >= 0 && b->bitmap && !ioctl(b->uffd, UFFDIO_API, &api) &&
+	       !ioctl(b->uffd, UFFDIO_REGISTER, &reg);
+}
+
+static void busy_close(struct busy *b)
+{
+	close(b->uffd);
+	munmap(b->bitmap, UNIT);
+}
+
 static int serve(struct busy *b)
 {
 	struct uffdio_zeropage zero = {
@@ -710,28 +754,18 @@ static void *read_by_uring(void *arg)
 /* MARK_DIRTY waits for its bitmap with the session's lock. */
 TEST_F(stream, session_that_is_busy)
 {
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
 	struct busy marker = { .w = &self->w, .ret = 1 };
 	struct busy reader = { .w = &self->w, .ret = 1 };
 	struct iovec iov = { self->w.mem, 1 };
 	struct timespec end;
 	pthread_t threads[3];
 	struct uffd_msg msg;
-	int uffd, fds[2];
+	int fds[2];
 
-	uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
-	marker.uffd = uffd;
-	if (uffd < 0 || uring_open(&reader.u))
+	if (!busy_open(&marker) || uring_open(&reader.u))
 		SKIP(return, "no userfaultfd or no io_uring");
-	marker.bitmap = mm_anon(UNIT);
-	ASSERT_NE(NULL, marker.bitmap);
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_API, &api));
-	reg.range.start = (uintptr_t)marker.bitmap;
-	reg.range.len = UNIT;
-	ASSERT_EQ(0, ioctl(uffd, UFFDIO_REGISTER, &reg));
 	ASSERT_EQ(0, pthread_create(&threads[0], NULL, mark_slowly, &marker));
-	ASSERT_EQ(sizeof(msg), read(uffd, &msg, sizeof(msg)));
+	ASSERT_EQ(sizeof(msg), read(marker.uffd, &msg, sizeof(msg)));
 	ASSERT_EQ(0, pthread_create(&threads[2], NULL, serve_late, &marker));
 
 	EXPECT_EQ(-1, preadv2(self->w.fd, &iov, 1, -1, RWF_NOWAIT));
@@ -757,8 +791,67 @@ TEST_F(stream, session_that_is_busy)
 	uring_close(&reader.u);
 	close(fds[0]);
 	close(fds[1]);
-	close(uffd);
-	munmap(marker.bitmap, UNIT);
+	busy_close(&marker);
+}
+
+struct waiter {
+	int fd;
+	pid_t pid;
+	void *mem;
+	int ret;
+};
+
+static void *register_busily(void *arg)
+{
+	struct waiter *w = arg;
+	int ret = dev_register(w->fd, "child", w->mem, UNIT, w->pid,
+			       XBZRLE_TRACKER_EXTERNAL, NULL);
+
+	__atomic_store_n(&w->ret, ret, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+static void do_nothing(int number)
+{
+	(void)number;
+}
+
+/* Who gives up waiting for the session lets go of the process, too. */
+TEST_F(stream, register_is_interrupted)
+{
+	struct sigaction action = { .sa_handler = do_nothing };
+	struct busy marker = { .w = &self->w, .ret = 1 };
+	struct waiter w = { .fd = self->w.fd, .ret = 1 };
+	int shared = mm_shared_file(UNIT);
+	pthread_t marking, waiting;
+	struct uffd_msg msg;
+	struct child c;
+
+	ASSERT_LE(0, shared);
+	w.mem = mmap(NULL, UNIT, PROT_READ | PROT_WRITE, MAP_SHARED, shared, 0);
+	ASSERT_NE(MAP_FAILED, w.mem);
+	ASSERT_TRUE(child_start(&c, w.mem));
+	ASSERT_EQ(0, munmap(w.mem, UNIT));
+	w.pid = c.pid;
+	if (!busy_open(&marker))
+		SKIP(return, "no userfaultfd");
+	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
+	ASSERT_EQ(0, pthread_create(&marking, NULL, mark_slowly, &marker));
+	ASSERT_EQ(sizeof(msg), read(marker.uffd, &msg, sizeof(msg)));
+	ASSERT_EQ(0, pthread_create(&waiting, NULL, register_busily, &w));
+	while (__atomic_load_n(&w.ret, __ATOMIC_SEQ_CST) == 1) {
+		usleep(1000);
+		pthread_kill(waiting, SIGUSR1);
+	}
+	ASSERT_EQ(0, pthread_join(waiting, NULL));
+	EXPECT_EQ(-EINTR, w.ret);
+	ASSERT_EQ(0, serve(&marker));
+	ASSERT_EQ(0, pthread_join(marking, NULL));
+	EXPECT_EQ(0, marker.ret);
+	busy_close(&marker);
+	child_kill(&c);
+	EXPECT_FALSE(mm_shared_file_mapped(shared));
+	close(shared);
 }
 
 /* More small records than a buffer counts, from lots that are not full. */
