@@ -105,6 +105,21 @@ TEST_F(freeze, pages_are_not_copied)
 	EXPECT_EQ(0, STAT(cache_miss));
 }
 
+/* Each round takes the pages again, and lets go of those of the one before. */
+TEST_F(freeze, pages_are_given_back)
+{
+	const long rounds = 40, before = mm_meminfo("MemFree:");
+	long round;
+
+	ASSERT_LT(0, before);
+	for (round = 0; round < rounds; round++) {
+		touch(self->mem, 0, PAGES);
+		EXPECT_ROUND(0);
+	}
+	EXPECT_LE(PAGES * rounds / 2, STAT(frozen_pages));
+	EXPECT_GT(rounds * (long)LENGTH / 4, before - mm_meminfo("MemFree:"));
+}
+
 TEST_F(freeze, round_is_the_moment_of_its_sync)
 {
 	unsigned char buf[100];
