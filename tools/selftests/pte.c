@@ -681,6 +681,40 @@ TEST_F(pte, direct_read_into_a_page_that_was_swapped_out)
 	slow_disk_close(&d);
 }
 
+#if MM_HAVE_HUGE_PAGES
+/*
+ * A child maps all of the huge page at once, which is one reference; that of the
+ * disk is another.
+ */
+TEST_F(pte, direct_read_into_a_huge_page_that_a_child_has_too)
+{
+	unsigned char *mem = mm_anon_huge(HUGE_SIZE);
+	struct slow_disk d;
+	struct child c;
+
+	ASSERT_NE(NULL, mem);
+	if (mm_write_file(THP "enabled", "madvise"))
+		SKIP(return, "no huge pages");
+	ASSERT_EQ(0, madvise(mem, HUGE_SIZE, MADV_HUGEPAGE));
+	memset(mem, 0x11, HUGE_SIZE);
+	if (!mm_huge_bytes(mem))
+		SKIP(return, "no huge page to be had");
+	ASSERT_EQ(0, slow_disk_open(&d));
+	ASSERT_EQ(0, slow_disk_read(&d, mem + 10 * UNIT));
+	ASSERT_TRUE(child_start(&c, mem));
+	ASSERT_EQ(0, dev_register(self->fd, "huge", mem, HUGE_SIZE, 0,
+				  XBZRLE_TRACKER_AUTO, NULL));
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	ASSERT_EQ(0, slow_disk_answer(&d, 0x22));
+	ASSERT_EQ(0x22, mem[10 * UNIT]);
+	ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+	EXPECT_EQ(-1, model_diff(self->model, "huge", mem, 0, HUGE_SIZE));
+	child_kill(&c);
+	slow_disk_close(&d);
+	munmap(mem, HUGE_SIZE);
+}
+#endif
+
 TEST_F(pte, kernel_writes_through_the_mapping)
 {
 	struct iovec from = { "vmwrite", 7 };
