@@ -89,6 +89,7 @@ static vm_fault_t owned_vm_fault(struct vm_fault *vmf)
 	folio = shmem_read_folio(mapping, vmf->pgoff);
 	if (IS_ERR(folio))
 		return vmf_error(PTR_ERR(folio));
+	xbzrle_race_window();
 	folio_lock(folio);
 	if (folio->mapping != mapping) {
 		/* Punched out or replaced meanwhile: fault again. */

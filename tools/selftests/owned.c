@@ -383,6 +383,37 @@ TEST_F(owned, punch_hole)
 	EXPECT_EQ(1, self->model->round.zero);
 }
 
+static void *punch_all(void *rfd)
+{
+	return fallocate(*(int *)rfd, FALLOC_FL_PUNCH_HOLE |
+			 FALLOC_FL_KEEP_SIZE, 0, LENGTH) ? rfd : NULL;
+}
+
+/* Nobody is left with a page that the file has lost. */
+TEST_F(owned, read_while_it_is_punched)
+{
+	const unsigned int tries = mm_debug_kernel() ? 10 : 50;
+	unsigned int i, try, sum = 0;
+	pthread_t thread;
+	void *ret;
+
+	for (try = 0; try < tries; try++) {
+		memset(self->mem, 1 + try, LENGTH);
+		ASSERT_EQ(0, madvise(self->mem, LENGTH, MADV_DONTNEED));
+		ASSERT_EQ(0, pthread_create(&thread, NULL, punch_all,
+					    &self->rfd));
+		for (i = 0; i < PAGES; i++)
+			sum += __atomic_load_n(self->mem + i * UNIT,
+					       __ATOMIC_RELAXED);
+		ASSERT_EQ(0, pthread_join(thread, &ret));
+		ASSERT_EQ(NULL, ret);
+		for (i = 0; i < PAGES; i++)
+			ASSERT_EQ(0, self->mem[i * UNIT]);
+	}
+	EXPECT_LE(0, sum);
+	EXPECT_EXACT_ROUND();
+}
+
 TEST_F(owned, fallocate_modes)
 {
 	const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
