@@ -96,6 +96,20 @@ TEST_F(preimage, what_does_not_change_is_not_held)
 	EXPECT_EQ(0, STAT(cache_used));
 }
 
+/* The page amid others is copied, and each of them is counted once. */
+TEST_F(preimage, written_again_before_it_is_read)
+{
+	uint64_t still = STAT(still_pages);
+
+	touch(self->mem, 10, 5);
+	ASSERT_EQ(0, dev_sync(self->fd, 0, NULL));
+	touch(self->mem, 12, 1);
+	ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+	EXPECT_EQ(1, STAT(copied_pages));
+	EXPECT_EQ(still + 4, STAT(still_pages));
+	EXPECT_ROUND();
+}
+
 TEST_F(preimage, only_the_first_write_is_kept)
 {
 	unsigned int i;
@@ -740,6 +754,38 @@ TEST_F(preimage, marks_leave_other_bases_alone)
 	ASSERT_EQ(0, read_torn(self->fd, self->model, &errors));
 	EXPECT_EQ(0, errors);
 	EXPECT_SAME(self->then);
+}
+
+/* A part of the bitmap was read, and what it says holds. */
+TEST_F(preimage, marks_up_to_a_fault)
+{
+	const unsigned int chunk = 4096, pages = chunk + 8;
+	unsigned char *bitmap = mm_anon(2 * UNIT), *mem;
+	struct xbzrle_sync s;
+	uint32_t id;
+	int rfd;
+
+	ASSERT_NE(NULL, bitmap);
+	ASSERT_EQ(0, munmap(bitmap + UNIT, UNIT));
+	rfd = dev_create(self->fd, "large", pages * UNIT, &id);
+	ASSERT_LE(0, rfd);
+	mem = mmap(NULL, pages * UNIT, PROT_READ | PROT_WRITE, MAP_SHARED, rfd,
+		   0);
+	ASSERT_NE(MAP_FAILED, mem);
+	touch(mem, 0, 2);
+	EXPECT_ROUND();
+	touch(mem, 0, 2);
+	bitmap[UNIT - chunk / 8] = 1;
+	EXPECT_EQ(-EFAULT, dev_mark(self->fd, id, 0, pages,
+				    bitmap + UNIT - chunk / 8));
+	ASSERT_EQ(0, dev_sync(self->fd, 0, &s));
+	EXPECT_EQ(2, s.dirty_pages);
+	EXPECT_EQ(1, s.based_pages);
+	ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+	EXPECT_EQ(-1, model_diff(self->model, "large", mem, 0, 2 * UNIT));
+	munmap(mem, pages * UNIT);
+	munmap(bitmap, UNIT);
+	close(rfd);
 }
 
 TEST_F(preimage, marked_in_a_round_of_a_moment)
