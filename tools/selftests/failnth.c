@@ -134,10 +134,12 @@ struct state {
  * struct visible - all that a session shows of itself
  * @stats: GET_STATS
  * @fdinfo: in /proc
+ * @nohuge: huge pages are kept from memory that is not registered
  */
 struct visible {
 	struct xbzrle_stats stats;
 	char fdinfo[4096];
+	bool nohuge;
 };
 
 /**
@@ -376,7 +378,10 @@ static bool check_stream(void)
 
 static bool look(struct visible *v)
 {
+	const struct region *more = &s.regions[MORE];
+
 	memset(v, 0, sizeof(*v));
+	v->nohuge = !more->live && mm_vm_flag(more->mem, "nh");
 	return !dev_stats(s.fd, &v->stats) &&
 	       !mm_read_file(fdinfo_path, v->fdinfo, sizeof(v->fdinfo));
 }
@@ -394,6 +399,8 @@ static bool check_unchanged(void)
 	if (strcmp(now.fdinfo, before.fdinfo))
 		return complain("fdinfo was:\n%s and is:\n%s", before.fdinfo,
 				now.fdinfo);
+	if (now.nohuge != before.nohuge)
+		return complain("huge pages stay away");
 	return true;
 }
 
@@ -632,6 +639,17 @@ static bool prepare_huge(void)
 		return false;
 	fill(r->mem, BIG_USED);
 	return mm_huge_bytes(r->mem) == HUGE_SIZE;
+}
+
+/* Huge pages are allowed on both sides of what has none. */
+static bool prepare_huge_parts(void)
+{
+	struct region *r = &s.regions[MORE];
+
+	s.more_length = HUGE_SIZE;
+	r->mem = mm_anon_huge(HUGE_SIZE);
+	return r->mem && !madvise(r->mem + HUGE_SIZE / 2, UNIT,
+				  MADV_NOHUGEPAGE);
 }
 
 static bool prepare_shared(void)
@@ -1212,6 +1230,9 @@ static const struct target targets[] = {
 	  .finish = finish_register_big },
 	{ "REGISTER, huge pages", 12, device_errors, .prepare = prepare_huge,
 	  .call = call_register, .finish = finish_register_big },
+	{ "REGISTER, parts with huge pages", 12, device_errors,
+	  .prepare = prepare_huge_parts, .call = call_register,
+	  .finish = finish_register_big },
 	{ "REGISTER, shared", 12, device_errors, .prepare = prepare_shared,
 	  .call = call_register, .finish = finish_register },
 	{ "REGISTER, another process", 12, device_errors,
