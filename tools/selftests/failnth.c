@@ -68,6 +68,8 @@ static const struct mode modes[] = {
 	{ "once", "N", "0" },
 	{ "and a page", "N", "1" },
 	{ "two pages", "Y", "2" },
+	/* One for the pages in bulk, of those that count for a control group. */
+	{ "three pages", "Y", "3" },
 };
 
 /**
