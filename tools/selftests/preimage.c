@@ -300,6 +300,32 @@ TEST_F(preimage, punched_and_written_while_rounds_run)
 	EXPECT_LT(0, p.punches);
 }
 
+/*
+ * A fault keeps what the last receiver has, and a FULL round is for one that has
+ * nothing. The model knows which pages were never sent.
+ */
+TEST_F(preimage, full_rounds_while_pages_are_kept)
+{
+	struct puncher p = { .mem = self->mem };
+	const unsigned int rounds = mm_debug_kernel() ? 20 : 200;
+	unsigned int round;
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, write_on, &p));
+	for (round = 0; round < rounds; round++) {
+		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
+		model_free(self->model);
+		self->model = model_new();
+		ASSERT_NE(NULL, self->model);
+		ASSERT_EQ(0, dev_round(self->fd, self->model,
+				       XBZRLE_SYNC_FULL));
+		ASSERT_EQ(0, self->model->round.xbzrle);
+	}
+	__atomic_store_n(&p.stop, 1, __ATOMIC_RELAXED);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_ROUND();
+}
+
 struct hole {
 	int rfd;
 	size_t length;
