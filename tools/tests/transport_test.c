@@ -283,7 +283,8 @@ static void refuses_another_version(void **state)
 	(void)state;
 	build_frame(&build, FRAME_HELLO, 0, "", 0);
 	build.bytes[4] = 2;
-	refuse(&build, "transport version 2");
+	refuse(&build,
+	       "transport version 2, this is version 1: use the same version");
 	build_free(&build);
 }
 

@@ -19,6 +19,9 @@
 #define FRAME_FEATURE_ANSWERS	(1ULL << 0)	/* the receiver answers */
 #define FRAME_FEATURE_XXH3_128	(1ULL << 1)	/* digests are XXH3-128 */
 
+/* What to do where the ends do not understand each other. */
+#define FRAME_SAME_VERSION	"use the same version of xbzrle at both ends"
+
 enum frame_type {
 	FRAME_NONE	= 0,
 	FRAME_HELLO	= 1,

@@ -107,7 +107,7 @@ int frame_get_hello(const struct frame *frame, struct frame_hello *hello,
 	hello->required = get_be64(frame->payload + 8);
 	if (get_be32(frame->payload + 16) != XBZRLE_UNIT_SIZE)
 		return xbzrle_fail(err, EBADMSG, 0,
-				   "the peer's units have %u bytes, ours %u",
+				   "the peer's units have %u bytes, ours %u: " FRAME_SAME_VERSION,
 				   get_be32(frame->payload + 16),
 				   XBZRLE_UNIT_SIZE);
 	return 0;

@@ -318,23 +318,44 @@ static int await_verdict(struct sender *sender, struct xbzrle_error *err)
 	return ret;
 }
 
+/* It has to know what we need, need what we know, and add nothing. */
+static int check_hello(const struct frame_hello *ours,
+		       const struct frame_hello *theirs,
+		       struct xbzrle_error *err)
+{
+	if (ours->required & ~theirs->offered)
+		return xbzrle_fail(err, EPROTO, 0,
+				   "the receiver lacks features %#" PRIx64 ", which are needed here: " FRAME_SAME_VERSION,
+				   ours->required & ~theirs->offered);
+	if (theirs->required & ~ours->offered)
+		return xbzrle_fail(err, EPROTO, 0,
+				   "the receiver needs features %#" PRIx64 ", which were not offered: " FRAME_SAME_VERSION,
+				   theirs->required & ~ours->offered);
+	if (theirs->offered & ~ours->offered)
+		return xbzrle_fail(err, EPROTO, 0,
+				   "the receiver takes features %#" PRIx64 ", which were not offered: " FRAME_SAME_VERSION,
+				   theirs->offered & ~ours->offered);
+	return 0;
+}
+
 static int greet(struct sender *sender, struct xbzrle_error *err)
 {
 	struct frame_link *link = &sender->link;
-	struct frame_hello hello = { .required = FRAME_FEATURE_XXH3_128 };
+	struct frame_hello ours = { .required = FRAME_FEATURE_XXH3_128 };
+	struct frame_hello theirs;
 	struct frame frame;
 	int ret;
 
 	if (link->in >= 0)
-		hello.required |= FRAME_FEATURE_ANSWERS;
-	hello.offered = hello.required;
-	ret = frame_send_hello(link, &hello, err);
+		ours.required |= FRAME_FEATURE_ANSWERS;
+	ours.offered = ours.required;
+	ret = frame_send_hello(link, &ours, err);
 	if (ret || link->in < 0)
 		return ret;
 	ret = frame_expect(link, FRAME_HELLO, &frame, err);
 	if (!ret)
-		ret = frame_get_hello(&frame, &hello, err);
-	return ret;
+		ret = frame_get_hello(&frame, &theirs, err);
+	return ret ? ret : check_hello(&ours, &theirs, err);
 }
 
 static int end_target(struct sender *sender, struct xbzrle_error *err)

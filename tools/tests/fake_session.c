@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "fake_session.h"
+#include "wire_build.h"
+
+#define REGIONS	4096
+
+struct region {
+	bool present;
+	pid_t pid;
+	uint64_t addr, length;
+	char name[XBZRLE_NAME_MAX + 1];
+};
+
+struct xbzrle_session {
+	struct region regions[REGIONS];
+	uint32_t count;
+	bool changed;		/* a setup section is due */
+	unsigned int rounds;
+	struct build stream;
+	size_t taken;
+};
+
+struct fake fake;
+
+struct xbzrle_session *xbzrle_open(struct xbzrle_error *err)
+{
+	(void)err;
+	return calloc(1, sizeof(struct xbzrle_session));
+}
+
+struct xbzrle_session *xbzrle_open_fd(int fd, struct xbzrle_error *err)
+{
+	(void)fd;
+	return xbzrle_open(err);
+}
+
+void xbzrle_close(struct xbzrle_session *session)
+{
+	build_free(&session->stream);
+	free(session);
+}
+
+int xbzrle_info(struct xbzrle_session *session, struct xbzrle_info *info,
+		struct xbzrle_error *err)
+{
+	(void)session;
+	(void)err;
+	*info = (struct xbzrle_info){
+		.features = XBZRLE_FEATURE_TRACKER_PTE |
+			XBZRLE_FEATURE_POINT_IN_TIME,
+	};
+	return 0;
+}
+
+int xbzrle_set_cache(struct xbzrle_session *session, uint64_t bytes,
+		     struct xbzrle_error *err)
+{
+	(void)session;
+	(void)bytes;
+	(void)err;
+	return 0;
+}
+
+int xbzrle_mark_dirty(struct xbzrle_session *session, uint32_t region_id,
+		      uint64_t first_unit, uint64_t nr_units,
+		      const void *bitmap, struct xbzrle_error *err)
+{
+	(void)session;
+	(void)region_id;
+	(void)first_unit;
+	(void)nr_units;
+	(void)bitmap;
+	return xbzrle_fail(err, EOPNOTSUPP, 0, "no marks here");
+}
+
+int xbzrle_register(struct xbzrle_session *session, const char *name,
+		    pid_t pid, uint64_t addr, uint64_t length,
+		    enum xbzrle_tracker tracker, struct xbzrle_region *region,
+		    struct xbzrle_error *err)
+{
+	struct region *new = &session->regions[session->count];
+
+	(void)tracker;
+	if (fake.register_error)
+		return xbzrle_fail(err, fake.register_error, 0,
+				   "cannot register region '%s': %s", name,
+				   strerror(fake.register_error));
+	if (session->count == REGIONS)
+		return xbzrle_fail(err, ENOSPC, 0, "too many regions");
+	*new = (struct region){
+		.present = true,
+		.pid = pid,
+		.addr = addr,
+		.length = length,
+	};
+	strncpy(new->name, name, XBZRLE_NAME_MAX);
+	session->changed = true;
+	region->id = ++session->count;
+	if (fake.on_register)
+		fake.on_register(session->count - 1);
+	return 0;
+}
+
+int xbzrle_unregister(struct xbzrle_session *session, uint32_t region_id,
+		      struct xbzrle_error *err)
+{
+	(void)err;
+	session->regions[region_id - 1].present = false;
+	session->changed = true;
+	return 0;
+}
+
+static bool read_unit(const struct region *region, uint64_t at, void *page)
+{
+	struct iovec to = { page, BUILD_UNIT };
+	struct iovec from = { (void *)(uintptr_t)(region->addr + at),
+			      BUILD_UNIT };
+
+	return process_vm_readv(region->pid, &to, 1, &from, 1, 0) ==
+		BUILD_UNIT;
+}
+
+static bool add_region(struct build *stream, const struct region *region)
+{
+	uint8_t page[BUILD_UNIT];
+	uint64_t at;
+
+	for (at = 0; at < region->length; at += BUILD_UNIT) {
+		if (!read_unit(region, at, page))
+			return false;
+		build_page(stream, region->name, at, 0);
+		memcpy(stream->bytes + stream->length - BUILD_UNIT, page,
+		       BUILD_UNIT);
+	}
+	return true;
+}
+
+static void add_setup(struct xbzrle_session *session, struct build *stream)
+{
+	const struct region *region = session->regions;
+	uint64_t total = 0;
+
+	for (; region < session->regions + session->count; region++)
+		total += region->present ? region->length : 0;
+	build_setup(stream, total);
+	for (region = session->regions;
+	     region < session->regions + session->count; region++) {
+		if (region->present)
+			build_block(stream, region->name, region->length);
+	}
+	build_eos(stream);
+}
+
+/* As the module does, it tells of one region that has ended at a time. */
+int xbzrle_sync(struct xbzrle_session *session, unsigned int flags,
+		struct xbzrle_sync *sync, struct xbzrle_error *err)
+{
+	struct build *stream = &session->stream;
+	uint32_t i;
+
+	(void)flags;
+	if (fake.on_sync)
+		fake.on_sync(session->rounds);
+	if (fake.sync_error && session->rounds)
+		return xbzrle_fail(err, fake.sync_error, 0,
+				   "cannot start a round: %s",
+				   strerror(fake.sync_error));
+	stream->length = 0;
+	session->taken = 0;
+	if (session->changed)
+		add_setup(session, stream);
+	for (i = 0; i < session->count; i++) {
+		if (!session->regions[i].present ||
+		    add_region(stream, &session->regions[i]))
+			continue;
+		xbzrle_fail(err, EFAULT, 0, "region %u has ended", i + 1);
+		err->region = i + 1;
+		return -EFAULT;
+	}
+	build_eos(stream);
+	session->changed = false;
+	*sync = (struct xbzrle_sync){ .round = ++session->rounds };
+	return 0;
+}
+
+ssize_t xbzrle_read(struct xbzrle_session *session, void *buf, size_t length,
+		    struct xbzrle_error *err)
+{
+	size_t left = session->stream.length - session->taken;
+
+	(void)err;
+	if (length > left)
+		length = left;
+	memcpy(buf, session->stream.bytes + session->taken, length);
+	session->taken += length;
+	return length;
+}

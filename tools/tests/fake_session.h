@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
+/*
+ * libxbzrle's sessions without the module, in place of tools/lib/session.c: each
+ * round has every page of every region, as it was when the round began.
+ */
+#ifndef _TESTS_FAKE_SESSION_H
+#define _TESTS_FAKE_SESSION_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <xbzrle.h>
+
+/**
+ * struct fake - what the session does besides
+ * @on_register: called when a region is there, with how many there were before
+ * @on_sync: called before a round begins, with how many there were before
+ * @register_error: errno of all registering, or 0
+ * @sync_error: errno of all rounds from the second on, or 0
+ */
+struct fake {
+	void (*on_register)(unsigned int before);
+	void (*on_sync)(unsigned int before);
+	int register_error;
+	int sync_error;
+};
+
+extern struct fake fake;
+
+#endif /* _TESTS_FAKE_SESSION_H */

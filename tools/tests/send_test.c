@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+/*
+ * The sending end without the module: a session that only reads a process, and
+ * all else as it is.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "../xbzrle/command.h"
+#include "../xbzrle/frame.h"
+#include "../xbzrle/signals.h"
+#include "fake_session.h"
+#include "wire_build.h"
+
+#define PAGE		4096
+/* Where the target maps, and no other mapping comes; of every second page. */
+#define AREA		0x200000000000ULL
+#define AREA_PAGES	4096
+#define AREA_TEXT	"200000000000-200001000000"
+
+/* What the target is told to do, and has done. */
+enum order { NOTHING, MAP, UNMAP, EXEC };
+
+struct orders {
+	volatile enum order order;
+	volatile unsigned int first, count;
+};
+
+static struct orders *orders;
+static pid_t target;
+static char words[4096];
+
+static void *place(unsigned int number)
+{
+	return (void *)(uintptr_t)(AREA + 2ULL * number * PAGE);
+}
+
+static void map(unsigned int first, unsigned int count)
+{
+	unsigned int i;
+
+	for (i = first; i < first + count; i++) {
+		mmap(place(i), PAGE, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		memset(place(i), 1 + i % 255, PAGE);
+	}
+}
+
+static void unmap(unsigned int first, unsigned int count)
+{
+	unsigned int i;
+
+	for (i = first; i < first + count; i++)
+		munmap(place(i), PAGE);
+}
+
+static void be_target(void)
+{
+	/* The sender is no parent of it. */
+	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;; usleep(1000)) {
+		switch (orders->order) {
+		case MAP:
+			map(orders->first, orders->count);
+			break;
+		case UNMAP:
+			unmap(orders->first, orders->count);
+			break;
+		case EXEC:
+			orders->order = NOTHING;
+			execlp("sleep", "sleep", "1000", NULL);
+			_exit(1);
+		default:
+			continue;
+		}
+		orders->order = NOTHING;
+	}
+}
+
+/* Returns when it is done. */
+static void tell(enum order order, unsigned int first, unsigned int count)
+{
+	unsigned int turn;
+
+	orders->first = first;
+	orders->count = count;
+	orders->order = order;
+	for (turn = 0; orders->order != NOTHING && turn < 20000; turn++)
+		usleep(1000);
+}
+
+static int remove_dir(const char *path)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "rm -rf '%s'", path);
+	return system(command);
+}
+
+static int begin(void **state)
+{
+	char top[] = "/tmp/xbzrle-send-XXXXXX";
+
+	*state = mkdtemp(top) ? strdup(top) : NULL;
+	if (!*state || chdir(top))
+		return -1;
+	fake = (struct fake){};
+	orders = mmap(NULL, sizeof(*orders), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	fflush(stdout);
+	target = fork();
+	if (!target)
+		be_target();
+	tell(MAP, 0, 1);
+	return 0;
+}
+
+static int end(void **state)
+{
+	int ret = remove_dir(*state);
+
+	kill(target, SIGKILL);
+	waitpid(target, NULL, 0);
+	munmap(orders, sizeof(*orders));
+	free(*state);
+	return ret;
+}
+
+/* As main() would call it, in a process of its own; its words go to a file. */
+static pid_t start(int (*command)(int, char **), const char *name, ...)
+{
+	char *argv[16] = { (char *)name };
+	int argc = 1, fd;
+	va_list args;
+	pid_t pid;
+
+	va_start(args, name);
+	while ((argv[argc] = va_arg(args, char *)))
+		argc++;
+	va_end(args);
+	fflush(stdout);
+	pid = fork();
+	if (pid)
+		return pid;
+	fd = open(name, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	dup2(fd, STDOUT_FILENO);
+	dup2(fd, STDERR_FILENO);
+	signals_catch();
+	exit(command(argc, argv));
+}
+
+/* Its exit status, and its words in words[]. */
+static int finish(pid_t pid, const char *name)
+{
+	ssize_t got;
+	int status, fd;
+
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	fd = open(name, O_RDONLY);
+	got = read(fd, words, sizeof(words) - 1);
+	close(fd);
+	words[got > 0 ? got : 0] = '\0';
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+static void assert_said(int status, int want, const char *text)
+{
+	if (status != want || !strstr(words, text))
+		fail_msg("status %d, and '%s'", status, words);
+}
+
+static pid_t start_send(const char *to, const char *option, const char *value)
+{
+	char pid[16];
+
+	snprintf(pid, sizeof(pid), "%d", target);
+	return start(send_main, "send", "--pid", pid, "--map", AREA_TEXT,
+		     "--max-downtime", "0", option, value, to, NULL);
+}
+
+static int send_to(const char *to, const char *option, const char *value)
+{
+	return finish(start_send(to, option, value), "send");
+}
+
+static int receive(const char *from, const char *dir)
+{
+	return finish(start(recv_main, "recv", "--output", dir, from, NULL),
+		      "recv");
+}
+
+static char target_state(void)
+{
+	char path[32], line[256] = "", *paren;
+	FILE *stat;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", target);
+	stat = fopen(path, "r");
+	if (stat) {
+		paren = fgets(line, sizeof(line), stat) ?
+			strrchr(line, ')') : NULL;
+		fclose(stat);
+		if (paren)
+			return paren[2];
+	}
+	return 0;
+}
+
+static void assert_goes_on(void)
+{
+	assert_non_null(strchr("RS", target_state()));
+	tell(MAP, 0, 1);
+	assert_int_equal(orders->order, NOTHING);
+}
+
+static void a_process_arrives(void **state)
+{
+	(void)state;
+	tell(MAP, 1, 7);
+	assert_said(send_to("file:dump", "--max-rounds", "3"), 0,
+		    "8 regions in 3 rounds");
+	assert_said(receive("file:dump", "images"), 0,
+		    "received 8 regions, 32.0 KiB, in 3 rounds");
+	assert_goes_on();
+}
+
+/* A receiver that says hello in its own way. */
+static void refuses_hellos(void **state)
+{
+	static const struct {
+		uint64_t offered, required;
+		uint32_t unit;
+		const char *message;
+	} cases[] = {
+		{ 1, 0, PAGE, "lacks features 0x2" },
+		{ 2, 0, PAGE, "lacks features 0x1" },
+		{ 3, 4, PAGE, "needs features 0x4" },
+		{ 3 | 1ULL << 40, 0, PAGE, "takes features 0x10000000000" },
+		{ 3, 0, 65536, "units have 65536 bytes, ours 4096" },
+	};
+	struct build payload = {}, hello = {};
+	struct frame_link link;
+	struct frame frame;
+	int fds[2], status;
+	char to[16];
+	size_t i;
+	pid_t pid;
+
+	(void)state;
+	for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+		fcntl(fds[1], F_SETFD, FD_CLOEXEC);
+		snprintf(to, sizeof(to), "fd:%d", fds[0]);
+		hello.length = 0;
+		payload.length = 0;
+		build_be64(&payload, cases[i].offered);
+		build_be64(&payload, cases[i].required);
+		build_be32(&payload, cases[i].unit);
+		build_frame(&hello, FRAME_HELLO, 0, payload.bytes,
+			    payload.length);
+		assert_int_equal(write(fds[1], hello.bytes, hello.length),
+				 hello.length);
+		pid = start_send(to, "--patience", "20");
+		close(fds[0]);
+		frame_link_init(&link, fds[1], fds[1], NULL);
+		assert_int_equal(frame_receive(&link, &frame, NULL), 1);
+		assert_int_equal(frame.type, FRAME_HELLO);
+		assert_int_equal(frame_receive(&link, &frame, NULL), 1);
+		assert_int_equal(frame.type, FRAME_ERROR);
+		assert_non_null(strstr((const char *)frame.payload,
+				       cases[i].message));
+		/* The sender's copy of our end keeps nobody waiting. */
+		close(fds[1]);
+		frame_link_release(&link);
+		status = finish(pid, "send");
+		assert_said(status, 1, cases[i].message);
+		assert_said(status, 1, "the same version of xbzrle");
+		assert_goes_on();
+	}
+	build_free(&payload);
+	build_free(&hello);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(a_process_arrives, begin, end),
+		cmocka_unit_test_setup_teardown(refuses_hellos, begin, end),
+	};
+
+	return cmocka_run_group_tests_name("send", tests, NULL, NULL);
+}
