@@ -242,6 +242,49 @@ static void a_process_arrives(void **state)
 	assert_goes_on();
 }
 
+/* Before the second round, which may be begun more than once. */
+static void unmap_most(unsigned int before)
+{
+	static bool done;
+
+	if (before == 1 && !done)
+		tell(UNMAP, 1, 300);
+	done = done || before == 1;
+}
+
+static void many_regions_end_between_rounds(void **state)
+{
+	(void)state;
+	tell(MAP, 1, 305);
+	fake.on_sync = unmap_most;
+	assert_said(send_to("file:dump", "--max-rounds", "3"), 0,
+		    "6 regions in 3 rounds");
+	assert_said(receive("file:dump", "images"), 0, "received 6 regions");
+	assert_goes_on();
+}
+
+/* Each time a round is to begin, the youngest region has ended. */
+static void map_another(unsigned int before)
+{
+	static unsigned int last = 1;
+
+	if (!before)
+		return;
+	tell(MAP, last + 1, 1);
+	tell(UNMAP, last, 1);
+	last++;
+}
+
+static void a_map_that_never_rests(void **state)
+{
+	(void)state;
+	tell(MAP, 1, 300);
+	fake.on_sync = map_another;
+	assert_said(send_to("file:dump", "--max-rounds", "3"), 1,
+		    "changes too fast: 100 ranges came and went");
+	assert_goes_on();
+}
+
 /* A receiver that says hello in its own way. */
 static void refuses_hellos(void **state)
 {
@@ -303,6 +346,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_process_arrives, begin, end),
+		cmocka_unit_test_setup_teardown(many_regions_end_between_rounds,
+						begin, end),
+		cmocka_unit_test_setup_teardown(a_map_that_never_rests, begin,
+						end),
 		cmocka_unit_test_setup_teardown(refuses_hellos, begin, end),
 	};
 

@@ -6,7 +6,7 @@
 #include "round.h"
 #include "signals.h"
 
-/* A target may unmap faster than we look; so often we try to follow. */
+/* A target may unmap faster than we look; of so many new regions we follow that. */
 #define SYNC_TRIES	100
 
 /**
@@ -77,7 +77,26 @@ static int end_region(struct round_source *source, uint32_t id,
 	return xbzrle_unregister(source->session, id, err);
 }
 
-/* Starts a round over the regions that have not ended, and those that are new. */
+/* How many may have ended already; a session of others may be full of them. */
+static int count_regions(const struct round_source *source, size_t *count,
+			 struct xbzrle_error *err)
+{
+	struct xbzrle_info info;
+	int ret = 0;
+
+	if (source->tracked) {
+		*count = tracked_present(source->tracked);
+	} else {
+		ret = xbzrle_info(source->session, &info, err);
+		*count = info.max_regions;
+	}
+	return ret;
+}
+
+/*
+ * Starts a round over the regions that have not ended, and those that are new.
+ * Each try ends one region, so only those of new ones can go on for ever.
+ */
 static int start_over_map(struct round_source *source, unsigned int flags,
 			  int (*start)(struct round_source *source,
 				       unsigned int flags,
@@ -85,12 +104,15 @@ static int start_over_map(struct round_source *source, unsigned int flags,
 				       struct xbzrle_error *err),
 			  struct xbzrle_sync *sync, struct xbzrle_error *err)
 {
-	int tries, ret;
+	size_t tries, known = 0;
+	int ret;
 
-	for (tries = 0; tries < SYNC_TRIES; tries++) {
+	for (tries = 0; tries < known + SYNC_TRIES; tries++) {
 		ret = signals_check(err);
 		if (!ret)
 			ret = update(source, err);
+		if (!ret && !tries)
+			ret = count_regions(source, &known, err);
 		if (ret)
 			return ret;
 		ret = start(source, flags, sync, err);
@@ -102,7 +124,8 @@ static int start_over_map(struct round_source *source, unsigned int flags,
 			return ret;
 	}
 	return xbzrle_fail(err, EFAULT, 0,
-			   "the memory map changes too fast");
+			   "the memory map changes too fast: %d ranges came and went while a round was to begin; name those that stay with --map",
+			   SYNC_TRIES);
 }
 
 /*

@@ -169,6 +169,21 @@ static void forget_covered(struct tracked *tracked)
 	tracked->covered_count = 0;
 }
 
+/* A region has ended: of what it was in, some is in none. */
+static void uncover(struct tracked *tracked,
+		    const struct tracked_region *region)
+{
+	struct maps_range *range = tracked->covered;
+	size_t i, kept = 0;
+
+	for (i = 0; i < tracked->covered_count; i++) {
+		if (range[i].end <= region->start ||
+		    range[i].start >= region->end)
+			range[kept++] = range[i];
+	}
+	tracked->covered_count = kept;
+}
+
 /* @from goes through what was covered, which is sorted as the ranges are. */
 static bool was_covered(const struct tracked *tracked,
 			const struct maps_range *range, size_t *from)
@@ -368,7 +383,7 @@ int tracked_end(struct tracked *tracked, uint32_t id, struct xbzrle_error *err)
 		region->present = false;
 		region->drop_due = !region->region_due;
 		region->region_due = false;
-		forget_covered(tracked);
+		uncover(tracked, region);
 		softdirty_end(&region->softdirty);
 		return xbzrle_unregister(tracked->session, id, err);
 	}
