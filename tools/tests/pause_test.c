@@ -22,6 +22,7 @@
 
 #include <cmocka.h>
 
+#include "../xbzrle/command.h"
 #include "../xbzrle/pause.h"
 
 #define WRITERS	4
@@ -257,7 +258,8 @@ static void what_cannot_be_frozen(void **state)
 	struct xbzrle_error err;
 	struct pause pause;
 
-	assert_int_equal(pause_open(&pause, *state, "/tmp", &err), -EINVAL);
+	assert_int_equal(pause_open(&pause, *state, "/tmp", &err),
+			 -COMMAND_MISUSED);
 	assert_int_equal(pause_open(&pause, *state, "/nosuch", &err), -ENOENT);
 }
 

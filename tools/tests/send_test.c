@@ -242,6 +242,22 @@ static void a_process_arrives(void **state)
 	assert_goes_on();
 }
 
+/* What the kernel finds wrong is not what the user has. */
+static void what_fails_is_no_wrong_use(void **state)
+{
+	(void)state;
+	fake.register_error = EINVAL;
+	assert_said(send_to("file:dump", "--max-rounds", "3"), EXIT_FAILED,
+		    "Invalid argument");
+	fake.register_error = 0;
+	fake.sync_error = EINVAL;
+	assert_said(send_to("file:dump", "--max-rounds", "3"), EXIT_FAILED,
+		    "Invalid argument");
+	assert_said(send_to("tcp:1", "--max-rounds", "3"), EXIT_USAGE,
+		    "is not tcp:HOST:PORT");
+	assert_goes_on();
+}
+
 /* Before the second round, which may be begun more than once. */
 static void unmap_most(unsigned int before)
 {
@@ -346,6 +362,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_process_arrives, begin, end),
+		cmocka_unit_test_setup_teardown(what_fails_is_no_wrong_use,
+						begin, end),
 		cmocka_unit_test_setup_teardown(many_regions_end_between_rounds,
 						begin, end),
 		cmocka_unit_test_setup_teardown(a_map_that_never_rests, begin,

@@ -522,6 +522,7 @@ usage() {
 		recv --output x
 		recv --output x nowhere
 		recv --output x tcp:1
+		recv --output x tcp:127.0.0.1:65536
 		recv --output x tcp:::1:5
 		recv --output x fd:x
 		send --pid 1 --consistent --then stop file:x
@@ -556,6 +557,15 @@ usage() {
 	status=0
 	"$xbzrle" --help >/dev/full 2>err || status=$?
 	expect 1 'cannot write: No space left' "help that is lost is told"
+	for words in send recv snapshot restore verify fold inspect info; do
+		status=0
+		"$xbzrle" $words --help >/dev/full 2>err || status=$?
+		expect 1 'cannot write: No space left' \
+			"help that is lost is told: $words"
+	done
+	# Its reads must be of whole entries, or EINVAL is what they say.
+	run "$xbzrle" recv --output einval file:/proc/self/pagemap
+	expect 1 'Invalid argument' "an invalid argument of a call is no wrong use"
 	if [ ! -e /dev/xbzrle ]; then
 		run "$xbzrle" info
 		expect 1 'is the module loaded' "info tells that there is no module"

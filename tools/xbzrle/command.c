@@ -115,3 +115,16 @@ int command_failed(const struct xbzrle_error *err)
 	fputc('\n', stderr);
 	return EXIT_FAILED;
 }
+
+/**
+ * command_status() - what a command ends with
+ * @ret: 0, -COMMAND_MISUSED or a negative errno
+ *
+ * Return: the exit status.
+ */
+int command_status(int ret)
+{
+	if (!ret)
+		return EXIT_DONE;
+	return ret == -COMMAND_MISUSED ? EXIT_USAGE : EXIT_FAILED;
+}

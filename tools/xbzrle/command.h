@@ -16,6 +16,9 @@ enum {
 	EXIT_USAGE	= 2,
 };
 
+/* In place of an errno, which all are smaller: wrong use. EINVAL may be any call's. */
+#define COMMAND_MISUSED	4096
+
 /* Each gets its own name as argv[0] and returns an exit status. */
 int send_main(int argc, char **argv);
 int recv_main(int argc, char **argv);
@@ -33,5 +36,6 @@ int command_print_json(const json_t *json, size_t flags,
 		       struct xbzrle_error *err);
 int command_flush(struct xbzrle_error *err);
 int command_failed(const struct xbzrle_error *err);
+int command_status(int ret);
 
 #endif /* _XBZRLE_TOOL_COMMAND_H */

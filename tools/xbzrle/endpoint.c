@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "array.h"
+#include "command.h"
 #include "directory.h"
 #include "endpoint.h"
 #include "signals.h"
@@ -67,7 +68,8 @@ static int split_host(const char *where, char **host, char **port,
 	const char *colon = strrchr(where, ':');
 	size_t length = colon ? colon - where : 0;
 
-	if (!colon || !colon[1])
+	/* The library would cut what is no port to one that is. */
+	if (!colon || !colon[1] || strtoull(colon + 1, NULL, 10) > UINT16_MAX)
 		goto usage;
 	if (length >= 2 && where[0] == '[' && where[length - 1] == ']') {
 		where++;
@@ -85,7 +87,7 @@ static int split_host(const char *where, char **host, char **port,
 	return xbzrle_fail(err, ENOMEM, 0, "no memory");
 
 usage:
-	return xbzrle_fail(err, EINVAL, 0,
+	return xbzrle_fail(err, COMMAND_MISUSED, 0,
 			   "'tcp:%s' is not tcp:HOST:PORT (an IPv6 HOST stands in brackets)",
 			   where);
 }
@@ -193,7 +195,7 @@ static int open_unix(struct endpoint *end, const char *where, bool sending,
 	int fd, ret;
 
 	if (!*where || strlen(where) >= sizeof(address.sun_path))
-		return xbzrle_fail(err, EINVAL, 0,
+		return xbzrle_fail(err, COMMAND_MISUSED, 0,
 				   "a socket path has 1 to %zu characters",
 				   sizeof(address.sun_path) - 1);
 	strcpy(address.sun_path, where);
@@ -351,8 +353,8 @@ static int open_fd(struct endpoint *end, const char *where, bool sending,
 	long fd = strtol(where, &rest, 10);
 
 	if (*rest || rest == where || fd < 0 || fd > INT32_MAX)
-		return xbzrle_fail(err, EINVAL, 0, "'fd:%s' is not fd:NUMBER",
-				   where);
+		return xbzrle_fail(err, COMMAND_MISUSED, 0,
+				   "'fd:%s' is not fd:NUMBER", where);
 	if (fcntl(fd, F_GETFD) < 0)
 		return xbzrle_fail(err, errno, 0, "fd:%ld: %s", fd,
 				   strerror(errno));
@@ -370,7 +372,7 @@ static int open_stdio(struct endpoint *end, const char *where, bool sending,
 {
 	(void)where;
 	if (sending && isatty(STDOUT_FILENO))
-		return xbzrle_fail(err, EINVAL, 0,
+		return xbzrle_fail(err, COMMAND_MISUSED, 0,
 				   "will not write the stream to a terminal");
 	if (sending)
 		end->out = STDOUT_FILENO;
@@ -425,8 +427,8 @@ static int open_end(struct endpoint *end, const char *spec, bool sending,
 
 	*end = (struct endpoint){ .in = -1, .out = -1 };
 	if (!open)
-		return xbzrle_fail(err, EINVAL, 0, "'%s' is not %s", spec,
-				   ENDPOINT_HELP);
+		return xbzrle_fail(err, COMMAND_MISUSED, 0, "'%s' is not %s",
+				   spec, ENDPOINT_HELP);
 	return open(end, where, sending, err);
 }
 
@@ -436,7 +438,7 @@ static int open_end(struct endpoint *end, const char *spec, bool sending,
  * @spec: the user's word
  * @err: set on failure
  *
- * Return: 0 or a negative errno, -EINVAL if @spec is not understood.
+ * Return: 0, -COMMAND_MISUSED if @spec is not understood, or a negative errno.
  */
 int endpoint_open_send(struct endpoint *end, const char *spec,
 		       struct xbzrle_error *err)
@@ -450,7 +452,7 @@ int endpoint_open_send(struct endpoint *end, const char *spec,
  * @spec: the user's word
  * @err: set on failure
  *
- * Return: 0 or a negative errno, -EINVAL if @spec is not understood.
+ * Return: 0, -COMMAND_MISUSED if @spec is not understood, or a negative errno.
  */
 int endpoint_open_recv(struct endpoint *end, const char *spec,
 		       struct xbzrle_error *err)

@@ -57,9 +57,18 @@ static bool have_standard_fds(void)
 	return true;
 }
 
-int main(int argc, char **argv)
+/* Also of the help that argp prints, which ends with 0 whatever becomes of it. */
+static void check_printed(int status, void *unused)
 {
 	struct xbzrle_error err;
+
+	(void)unused;
+	if (status == EXIT_DONE && command_flush(&err))
+		_exit(command_failed(&err));
+}
+
+int main(int argc, char **argv)
+{
 	char name[32];
 	size_t i;
 
@@ -67,11 +76,13 @@ int main(int argc, char **argv)
 		return EXIT_FAILED;
 	argp_err_exit_status = EXIT_USAGE;
 	signals_catch();
+	if (on_exit(check_printed, NULL))
+		return EXIT_FAILED;
 
 	if (argc >= 2 && (!strcmp(argv[1], "--help") ||
 			  !strcmp(argv[1], "help"))) {
 		usage(stdout);
-		return command_flush(&err) ? command_failed(&err) : EXIT_DONE;
+		return EXIT_DONE;
 	}
 	for (i = 0; argc >= 2 && i < COMMAND_COUNT; i++) {
 		if (strcmp(argv[1], commands[i].name))

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "command.h"
 #include "pause.h"
 #include "progress.h"
 #include "signals.h"
@@ -95,7 +96,7 @@ static bool holds(int dir, pid_t pid)
  * @group: directory of a control group (version 2) to be frozen, or NULL
  * @err: set on failure
  *
- * Return: 0 or a negative errno.
+ * Return: 0, -COMMAND_MISUSED if @group is none, or a negative errno.
  */
 int pause_open(struct pause *pause, struct target *target, const char *group,
 	       struct xbzrle_error *err)
@@ -123,7 +124,7 @@ int pause_open(struct pause *pause, struct target *target, const char *group,
 				      O_WRONLY);
 	if (read_text(pause->group_dir, "cgroup.freeze", state,
 		      sizeof(state)) <= 0)
-		ret = xbzrle_fail(err, EINVAL, 0,
+		ret = xbzrle_fail(err, COMMAND_MISUSED, 0,
 				  "%s is not a control group of version 2 that can be frozen",
 				  group);
 	else if (holds(pause->group_dir, getpid()))

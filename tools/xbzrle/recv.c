@@ -442,9 +442,7 @@ int recv_main(int argc, char **argv)
 	argp_parse(&argp, argc, argv, 0, NULL, &options);
 
 	ret = run(&receiver, &options, &err);
-	if (!ret)
-		return EXIT_DONE;
-	if (!receiver.told)
+	if (ret && !receiver.told)
 		command_failed(&err);
-	return ret == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
+	return command_status(ret);
 }

@@ -381,10 +381,9 @@ static const struct argp fold_argp = {
 
 static int finish(int ret, const struct xbzrle_error *err)
 {
-	if (!ret)
-		return EXIT_DONE;
-	command_failed(err);
-	return ret == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
+	if (ret)
+		command_failed(err);
+	return command_status(ret);
 }
 
 /**
@@ -401,8 +400,8 @@ int restore_main(int argc, char **argv)
 
 	argp_parse(&restore_argp, argc, argv, 0, NULL, &options);
 	if (!options.output) {
-		xbzrle_fail(&err, EINVAL, 0, "--output DIR is needed");
-		return finish(-EINVAL, &err);
+		return finish(xbzrle_fail(&err, COMMAND_MISUSED, 0,
+					  "--output DIR is needed"), &err);
 	}
 	return finish(restore(&options, &err), &err);
 }
@@ -421,8 +420,9 @@ int verify_main(int argc, char **argv)
 
 	argp_parse(&verify_argp, argc, argv, 0, NULL, &options);
 	if (options.number) {
-		xbzrle_fail(&err, EINVAL, 0, "a chain is verified as a whole");
-		return finish(-EINVAL, &err);
+		return finish(xbzrle_fail(&err, COMMAND_MISUSED, 0,
+					  "a chain is verified as a whole"),
+			      &err);
 	}
 	return finish(verify(&options, &err), &err);
 }
@@ -441,8 +441,9 @@ int fold_main(int argc, char **argv)
 
 	argp_parse(&fold_argp, argc, argv, 0, NULL, &options);
 	if (!options.number) {
-		xbzrle_fail(&err, EINVAL, 0, "the number of a round is needed");
-		return finish(-EINVAL, &err);
+		return finish(xbzrle_fail(&err, COMMAND_MISUSED, 0,
+					  "the number of a round is needed"),
+			      &err);
 	}
 	return finish(fold(&options, &err), &err);
 }

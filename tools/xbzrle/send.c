@@ -437,7 +437,7 @@ static int check_answers(const struct options *options,
 	if (options->then != TARGET_KILL || end->in >= 0 || end->child ||
 	    (!fstat(end->out, &stat) && S_ISREG(stat.st_mode)))
 		return 0;
-	return xbzrle_fail(err, EINVAL, 0,
+	return xbzrle_fail(err, COMMAND_MISUSED, 0,
 			   "nobody answers over %s that all has arrived, so --then kill could lose it; use tcp:, unix:, exec: or file:, or --then stop",
 			   options->to);
 }
@@ -653,6 +653,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
+	if (bad == -ENOMEM)
+		argp_failure(state, EXIT_FAILED, ENOMEM, "'%s'", arg);
 	if (bad)
 		argp_error(state, "'%s' is not a proper value", arg);
 	return 0;
@@ -692,8 +694,7 @@ int send_main(int argc, char **argv)
 
 	ret = run(&options, &err);
 	free(options.wishes);
-	if (!ret)
-		return EXIT_DONE;
-	command_failed(&err);
-	return ret == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
+	if (ret)
+		command_failed(&err);
+	return command_status(ret);
 }

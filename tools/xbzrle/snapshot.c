@@ -519,6 +519,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
+	if (bad == -ENOMEM)
+		argp_failure(state, EXIT_FAILED, ENOMEM, "'%s'", arg);
 	if (bad)
 		argp_error(state, "'%s' is not a proper value", arg);
 	return 0;
@@ -554,8 +556,7 @@ int snapshot_main(int argc, char **argv)
 
 	ret = run(&options, &err);
 	free(options.wishes);
-	if (!ret)
-		return EXIT_DONE;
-	command_failed(&err);
-	return ret == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
+	if (ret)
+		command_failed(&err);
+	return command_status(ret);
 }
