@@ -19,6 +19,7 @@
 
 #include <xbzrle/codec.h>
 
+#include "account.h"
 #include "spool.h"
 
 #define UNIT		XBZRLE_UNIT_SIZE
@@ -27,28 +28,17 @@
 _Static_assert(sizeof(size_t) == 8 && sizeof(off_t) == 8,
 	       "libxbzrle is for 64-bit systems, as the module is");
 
-/* What is known of a page. */
-#define PAGE_RECEIVED	0x01	/* a record of it was taken */
-#define PAGE_STORED	0x02	/* it is not a hole of the file */
-
 struct image_region {
 	uint8_t *memory;	/* NULL if in a file */
 	int fd;
-	uint64_t length;
-	uint8_t *pages;		/* PAGE_* of each; NULL: no such region */
-};
-
-/* Pages that were holes before this round. */
-struct fresh {
-	uint32_t region;
-	uint64_t start, end;
+	uint64_t length;	/* 0: no such region */
+	struct account account;
 };
 
 struct xbzrle_image {
 	struct image_region *regions;
 	uint32_t region_count;
-	struct fresh *fresh;
-	size_t fresh_count, fresh_room;
+	struct account_budget budget;
 	struct xbzrle_spool *spool;
 };
 
@@ -68,6 +58,7 @@ struct xbzrle_image *xbzrle_image_new(int spool_dir, struct xbzrle_error *err)
 		xbzrle_fail(err, ENOMEM, 0, "no memory for an image");
 		return NULL;
 	}
+	image->budget.limit = UINT64_MAX;
 	if (spool_dir >= 0) {
 		image->spool = xbzrle_spool_new(spool_dir, err);
 		if (!image->spool)
@@ -78,6 +69,17 @@ struct xbzrle_image *xbzrle_image_new(int spool_dir, struct xbzrle_error *err)
 free_image:
 	free(image);
 	return NULL;
+}
+
+/**
+ * xbzrle_image_limit() - say how much memory an image may take
+ * @image: image without regions
+ * @bytes: for the account of pages, and for pages of regions in memory that are
+ *	not holes; without this call it is as much as there is
+ */
+void xbzrle_image_limit(struct xbzrle_image *image, uint64_t bytes)
+{
+	image->budget.limit = bytes;
 }
 
 /**
@@ -92,9 +94,8 @@ void xbzrle_image_free(struct xbzrle_image *image)
 	if (!image)
 		return;
 	for (i = 0; i < image->region_count; i++)
-		free(image->regions[i].pages);
+		xbzrle_account_end(&image->regions[i].account, &image->budget);
 	free(image->regions);
-	free(image->fresh);
 	xbzrle_spool_free(image->spool);
 	free(image);
 }
@@ -102,7 +103,7 @@ void xbzrle_image_free(struct xbzrle_image *image)
 static struct image_region *find_region(struct xbzrle_image *image,
 					uint32_t index)
 {
-	if (index >= image->region_count || !image->regions[index].pages)
+	if (index >= image->region_count || !image->regions[index].length)
 		return NULL;
 	return &image->regions[index];
 }
@@ -113,35 +114,34 @@ static int add_region(struct xbzrle_image *image, uint32_t index,
 {
 	struct image_region *regions = image->regions;
 	uint32_t count = image->region_count;
-	uint8_t *pages;
+	struct account account;
+	int ret;
 
 	if (index >= XBZRLE_STREAM_REGIONS || find_region(image, index) ||
 	    !region->length || region->length % UNIT)
 		return xbzrle_fail(err, EINVAL, 0,
 				   "region %u cannot be added", index);
 
-	pages = calloc(region->length / UNIT, 1);
-	if (!pages)
-		goto no_memory;
+	ret = xbzrle_account_begin(&account, region->length / UNIT,
+				   &image->budget, err);
+	if (ret)
+		return ret;
 	if (index >= count) {
 		regions = reallocarray(regions, index + 1, sizeof(*regions));
 		if (!regions)
-			goto free_pages;
+			goto end_account;
 		memset(regions + count, 0,
 		       (index + 1 - count) * sizeof(*regions));
 		image->regions = regions;
 		image->region_count = index + 1;
 	}
 	regions[index] = *region;
-	regions[index].pages = pages;
+	regions[index].account = account;
 	return 0;
 
-free_pages:
-	free(pages);
-no_memory:
-	return xbzrle_fail(err, ENOMEM, 0,
-			   "no memory to keep account of %llu pages",
-			   (unsigned long long)region->length / UNIT);
+end_account:
+	xbzrle_account_end(&account, &image->budget);
+	return xbzrle_fail(err, ENOMEM, 0, "no memory for a region");
 }
 
 /**
@@ -208,16 +208,17 @@ void xbzrle_image_drop(struct xbzrle_image *image, uint32_t region)
 
 	if (!dropped)
 		return;
-	free(dropped->pages);
-	dropped->pages = NULL;
+	xbzrle_account_end(&dropped->account, &image->budget);
+	dropped->length = 0;
 }
 
-static uint8_t *page_state(const struct image_region *region, uint64_t offset)
+static bool is_stored(const struct image_region *region, uint64_t offset)
 {
-	return &region->pages[offset / UNIT];
+	return xbzrle_account_get(&region->account, offset / UNIT) &
+	       ACCOUNT_STORED;
 }
 
-static int write_page(const struct image_region *region, uint64_t offset,
+static int write_page(struct image_region *region, uint64_t offset,
 		      const void *page, struct xbzrle_error *err)
 {
 	const char *from = page;
@@ -235,14 +236,14 @@ static int write_page(const struct image_region *region, uint64_t offset,
 					   strerror(errno));
 		done += ret;
 	}
-	*page_state(region, offset) |= PAGE_STORED;
+	xbzrle_account_store(&region->account, offset / UNIT, true);
 	return 0;
 }
 
 static int read_page(const struct image_region *region, uint64_t offset,
 		     void *page, struct xbzrle_error *err)
 {
-	if (!(*page_state(region, offset) & PAGE_STORED)) {
+	if (!is_stored(region, offset)) {
 		memset(page, 0, UNIT);
 		return 0;
 	}
@@ -260,16 +261,16 @@ static int punch(const struct image_region *region, uint64_t offset,
 	return 0;
 }
 
-static int zero_page(const struct image_region *region, uint64_t offset,
+static int zero_page(struct image_region *region, uint64_t offset,
 		     struct xbzrle_error *err)
 {
 	static const char zeros[UNIT];
 
-	if (!(*page_state(region, offset) & PAGE_STORED))
+	if (!is_stored(region, offset))
 		return 0;
 	if (punch(region, offset, UNIT))
 		return write_page(region, offset, zeros, err);
-	*page_state(region, offset) &= ~PAGE_STORED;
+	xbzrle_account_store(&region->account, offset / UNIT, false);
 	return 0;
 }
 
@@ -284,60 +285,39 @@ static int decode(const struct xbzrle_record *record, void *page,
 	return 0;
 }
 
-static int apply_to_memory(const struct image_region *region,
+/* Memory that nothing was written to stays a hole, and takes none. */
+static int apply_to_memory(struct xbzrle_image *image,
+			   struct image_region *region,
 			   const struct xbzrle_record *record,
 			   struct xbzrle_error *err)
 {
-	uint8_t *state = page_state(region, record->offset);
+	struct account *account = &region->account;
+	uint64_t number = record->offset / UNIT;
+	uint8_t state = xbzrle_account_get(account, number);
 	uint8_t *page = region->memory + record->offset;
-	int ret;
+	int ret = 0;
 
+	if (!(state & ACCOUNT_RECEIVED))
+		ret = xbzrle_account_receive(account, number, &image->budget,
+					     err);
+	if (!ret && record->kind != XBZRLE_RECORD_ZERO &&
+	    !(state & ACCOUNT_STORED))
+		ret = xbzrle_account_take(account, UNIT, &image->budget, err);
+	if (ret)
+		return ret;
 	switch (record->kind) {
 	case XBZRLE_RECORD_ZERO:
-		/* Memory that nothing was written to stays a hole. */
-		if (*state & PAGE_STORED)
+		if (state & ACCOUNT_STORED)
 			memset(page, 0, UNIT);
-		break;
+		return 0;
 	case XBZRLE_RECORD_PAGE:
 		memcpy(page, record->data, UNIT);
-		*state |= PAGE_STORED;
 		break;
 	default:
 		ret = decode(record, page, err);
-		if (ret)
-			return ret;
-		*state |= PAGE_STORED;
 	}
-	*state |= PAGE_RECEIVED;
-	return 0;
-}
-
-static int note_fresh(struct xbzrle_image *image, uint32_t region,
-		      uint64_t offset, struct xbzrle_error *err)
-{
-	size_t count = image->fresh_count, room = image->fresh_room;
-	struct fresh *fresh = image->fresh;
-
-	if (count && fresh[count - 1].region == region &&
-	    fresh[count - 1].end == offset) {
-		fresh[count - 1].end += UNIT;
-		return 0;
-	}
-	if (count == room) {
-		room = room ? 2 * room : 64;
-		fresh = reallocarray(fresh, room, sizeof(*fresh));
-		if (!fresh)
-			return xbzrle_fail(err, ENOMEM, 0,
-					   "no memory to keep account of a round");
-		image->fresh = fresh;
-		image->fresh_room = room;
-	}
-	fresh[image->fresh_count++] = (struct fresh){
-		.region = region,
-		.start = offset,
-		.end = offset + UNIT,
-	};
-	return 0;
+	xbzrle_account_store(account, number, true);
+	return ret;
 }
 
 /* A page that was never received: what is done here can be undone. */
@@ -347,16 +327,15 @@ static int fill_hole(struct xbzrle_image *image, struct image_region *region,
 {
 	int ret;
 
-	ret = note_fresh(image, record->region, record->offset, err);
-	if (ret)
+	ret = xbzrle_account_receive(&region->account, record->offset / UNIT,
+				     &image->budget, err);
+	if (ret || record->kind == XBZRLE_RECORD_ZERO)
 		return ret;
-	*page_state(region, record->offset) |= PAGE_RECEIVED;
-	if (record->kind == XBZRLE_RECORD_ZERO)
-		return 0;
 	return write_page(region, record->offset, record->data, err);
 }
 
-static int put_aside(struct xbzrle_image *image, struct image_region *region,
+static int put_aside(struct xbzrle_image *image,
+		     const struct image_region *region,
 		     const struct xbzrle_record *record,
 		     struct xbzrle_error *err)
 {
@@ -369,7 +348,7 @@ static int put_aside(struct xbzrle_image *image, struct image_region *region,
 			return ret;
 	}
 	if (record->kind != XBZRLE_RECORD_ZERO &&
-	    !(*page_state(region, record->offset) & PAGE_STORED) &&
+	    !is_stored(region, record->offset) &&
 	    fallocate(region->fd, FALLOC_FL_KEEP_SIZE, record->offset, UNIT) &&
 	    errno != EOPNOTSUPP)
 		return xbzrle_fail(err, errno, record->position,
@@ -378,7 +357,7 @@ static int put_aside(struct xbzrle_image *image, struct image_region *region,
 	return xbzrle_spool_put(image->spool, record, err);
 }
 
-static int commit_record(const struct image_region *region,
+static int commit_record(struct image_region *region,
 			 const struct xbzrle_record *record,
 			 struct xbzrle_error *err)
 {
@@ -403,17 +382,20 @@ static int commit_record(const struct image_region *region,
 
 static int commit_round(struct xbzrle_image *image, struct xbzrle_error *err)
 {
-	const struct image_region *region;
+	struct image_region *region;
 	struct xbzrle_record record;
+	uint32_t i;
 	int ret;
 
+	if (image->spool) {
+		ret = xbzrle_spool_rewind(image->spool, err);
+		if (ret)
+			return ret;
+	}
+	for (i = 0; i < image->region_count; i++)
+		xbzrle_account_settle(&image->regions[i].account);
 	if (!image->spool)
 		return 0;
-
-	ret = xbzrle_spool_rewind(image->spool, err);
-	if (ret)
-		return ret;
-	image->fresh_count = 0;
 	while ((ret = xbzrle_spool_get(image->spool, &record, err)) > 0) {
 		region = find_region(image, record.region);
 		if (!region)
@@ -465,14 +447,15 @@ int xbzrle_image_apply(struct xbzrle_image *image,
 				   (unsigned long long)record->offset,
 				   record->region);
 
-	received = *page_state(region, record->offset) & PAGE_RECEIVED;
+	received = xbzrle_account_get(&region->account, record->offset / UNIT) &
+		ACCOUNT_RECEIVED;
 	if (record->kind == XBZRLE_RECORD_DELTA && !received)
 		return xbzrle_fail(err, EBADMSG, record->position,
 				   "a delta for the page at %#llx, which was never received",
 				   (unsigned long long)record->offset);
 
 	if (region->memory)
-		return apply_to_memory(region, record, err);
+		return apply_to_memory(image, region, record, err);
 	if (!received)
 		return fill_hole(image, region, record, err);
 	return put_aside(image, region, record, err);
@@ -491,24 +474,21 @@ int xbzrle_image_apply(struct xbzrle_image *image,
 int xbzrle_image_abort(struct xbzrle_image *image, struct xbzrle_error *err)
 {
 	struct image_region *region;
-	struct fresh *fresh;
+	uint64_t first, count;
 	int failed = 0, ret;
-	size_t i;
+	uint32_t i;
 
-	for (i = 0; i < image->fresh_count; i++) {
-		fresh = &image->fresh[i];
-		region = find_region(image, fresh->region);
-		if (!region)
-			continue;
-		memset(page_state(region, fresh->start), 0,
-		       (fresh->end - fresh->start) / UNIT);
-		ret = punch(region, fresh->start, fresh->end - fresh->start);
-		if (ret)
-			failed = xbzrle_fail(err, -ret, 0,
-					     "cannot undo the broken round: %s",
-					     strerror(-ret));
+	for (i = 0; i < image->region_count; i++) {
+		region = &image->regions[i];
+		while (!region->memory &&
+		       xbzrle_account_undo(&region->account, &first, &count)) {
+			ret = punch(region, first * UNIT, count * UNIT);
+			if (ret)
+				failed = xbzrle_fail(err, -ret, 0,
+						     "cannot undo the broken round: %s",
+						     strerror(-ret));
+		}
 	}
-	image->fresh_count = 0;
 	if (image->spool)
 		xbzrle_spool_empty(image->spool);
 	return failed;

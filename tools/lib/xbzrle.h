@@ -171,6 +171,7 @@ bool xbzrle_wire_present(const struct xbzrle_wire *wire, uint32_t region);
 struct xbzrle_image;
 
 struct xbzrle_image *xbzrle_image_new(int spool_dir, struct xbzrle_error *err);
+void xbzrle_image_limit(struct xbzrle_image *image, uint64_t bytes);
 void xbzrle_image_free(struct xbzrle_image *image);
 int xbzrle_image_add_memory(struct xbzrle_image *image, uint32_t region,
 			    void *addr, uint64_t length,

@@ -450,6 +450,81 @@ static void keeps_holes(void **state)
 	build_free(&build);
 }
 
+/* Pages far from each other, of which a few bytes each tell. */
+static int apply_far(struct xbzrle_image *image, uint64_t from, uint64_t count,
+		     struct xbzrle_error *err)
+{
+	struct xbzrle_record record = { .kind = XBZRLE_RECORD_ZERO };
+	uint64_t i;
+	int ret = 0;
+
+	for (i = from; i < from + count && !ret; i++) {
+		record.offset = i << 24;
+		ret = xbzrle_image_apply(image, &record, err);
+	}
+	return ret;
+}
+
+static void takes_no_more_memory_than_allowed(void **state)
+{
+	struct xbzrle_image *image = xbzrle_image_new(tmp, NULL);
+	const struct xbzrle_record eos = { .kind = XBZRLE_RECORD_EOS };
+	struct xbzrle_error err;
+	int fd = make_file();
+
+	(void)state;
+	xbzrle_image_limit(image, 8 << 20);
+	assert_int_equal(xbzrle_image_add_file(image, 0, fd, 1ULL << 42, &err),
+			 0);
+	assert_int_equal(apply_far(image, 0, 1000, &err), 0);
+	assert_int_equal(xbzrle_image_apply(image, &eos, &err), 0);
+	/* What is there takes nothing. */
+	assert_int_equal(apply_far(image, 0, 1000, &err), 0);
+	assert_int_equal(xbzrle_image_apply(image, &eos, &err), 0);
+	assert_int_equal(apply_far(image, 1000, 1000, &err), -ENOBUFS);
+	assert_non_null(strstr(err.message, "8388608 bytes"));
+	assert_int_equal(xbzrle_image_abort(image, &err), 0);
+	/* And what is dropped is given back. */
+	xbzrle_image_drop(image, 0);
+	assert_int_equal(xbzrle_image_add_file(image, 0, fd, 1ULL << 42, &err),
+			 0);
+	assert_int_equal(apply_far(image, 0, 1000, &err), 0);
+	xbzrle_image_drop(image, 0);
+	/* A length costs a little, too. */
+	xbzrle_image_limit(image, 1 << 20);
+	assert_int_equal(xbzrle_image_add_file(image, 0, fd, 1ULL << 42, &err),
+			 -ENOBUFS);
+	xbzrle_image_free(image);
+	close(fd);
+}
+
+static void counts_pages_in_memory(void **state)
+{
+	struct xbzrle_image *image = xbzrle_image_new(-1, NULL);
+	static uint8_t memory[SIZE], page[UNIT];
+	struct xbzrle_record record = {
+		.kind = XBZRLE_RECORD_ZERO,
+		.data = page,
+	};
+	struct xbzrle_error err;
+
+	(void)state;
+	/* Two of them, and their account. */
+	xbzrle_image_limit(image, 3 * UNIT + 64);
+	assert_int_equal(xbzrle_image_add_memory(image, 0, memory, SIZE, &err),
+			 0);
+	for (; record.offset < SIZE; record.offset += UNIT)
+		assert_int_equal(xbzrle_image_apply(image, &record, &err), 0);
+	record.kind = XBZRLE_RECORD_PAGE;
+	for (record.offset = 0; record.offset < 2 * UNIT;
+	     record.offset += UNIT) {
+		assert_int_equal(xbzrle_image_apply(image, &record, &err), 0);
+		assert_int_equal(xbzrle_image_apply(image, &record, &err), 0);
+	}
+	assert_int_equal(xbzrle_image_apply(image, &record, &err), -ENOBUFS);
+	xbzrle_image_free(image);
+}
+
 static void refuses_misuse(void **state)
 {
 	struct xbzrle_image *image = xbzrle_image_new(-1, NULL);
@@ -538,6 +613,8 @@ int main(void)
 		cmocka_unit_test(refuses_region_not_added),
 		cmocka_unit_test(takes_a_page_twice_in_a_round),
 		cmocka_unit_test(keeps_holes),
+		cmocka_unit_test(takes_no_more_memory_than_allowed),
+		cmocka_unit_test(counts_pages_in_memory),
 		cmocka_unit_test(refuses_misuse),
 		cmocka_unit_test(leaves_other_spools_alone),
 		cmocka_unit_test(spool_refuses_a_length),

@@ -735,6 +735,27 @@ const char *__asan_default_options(void)
 }
 
 /* A region with a length that no memory has, rightly sealed and summed. */
+/* What is too much for us is no damage. */
+static void regions_that_take_too_much(void **state)
+{
+	(void)state;
+	make_chain("chain", ROUNDS);
+	assert_int_equal(run(verify_main, "verify", "--memory", "12K", "chain"),
+			 EXIT_FAILED);
+	assert_non_null(strstr(words, "than the 12288 bytes of memory"));
+	assert_non_null(strstr(words, "allow more with --memory"));
+	assert_null(strstr(words, "rounds are good"));
+	assert_int_equal(run(fold_main, "fold", "--memory", "12K", "chain@3"),
+			 EXIT_FAILED);
+	assert_non_null(strstr(words, "allow more with --memory"));
+	remove_all("images");
+	assert_int_equal(run(restore_main, "restore", "--memory=7K",
+			     "--output=images", "chain@3"), EXIT_FAILED);
+	assert_non_null(strstr(words, "allow more with --memory"));
+	assert_int_equal(run(verify_main, "verify", "--memory", "512K",
+			     "chain"), EXIT_DONE);
+}
+
 static void a_region_too_long(void **state)
 {
 	struct build file = {}, payload = {}, line = {};
@@ -1269,7 +1290,7 @@ static int write_slowly(const char *dir, unsigned int count,
 
 	ret = chain_open(&chain, dir, CHAIN_SNAPSHOT, &err);
 	if (!ret)
-		ret = replica_open(&replica, NULL, &err);
+		ret = replica_open(&replica, NULL, UINT64_MAX, &err);
 	first = chain.count ? chain.rounds[0].number + 1 : 1;
 	for (maker_begin(&maker, first); !ret && count; count--) {
 		maker_next(&maker);
@@ -1809,6 +1830,7 @@ int main(void)
 		cmocka_unit_test(lines_out_of_order),
 		cmocka_unit_test(hostile_manifests),
 		cmocka_unit_test(hostile_files),
+		cmocka_unit_test(regions_that_take_too_much),
 		cmocka_unit_test(a_region_too_long),
 		cmocka_unit_test(a_chain_by_hand),
 		cmocka_unit_test(large_numbers),

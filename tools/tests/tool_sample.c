@@ -155,14 +155,18 @@ static void many_regions(unsigned int count)
 	end(count);
 }
 
-/* A region of which there is nothing but its length. */
-static void huge_region(uint64_t length)
+/* A region of which there is little but its length: @pages, far from each other. */
+static void huge_region(uint64_t length, unsigned int pages)
 {
+	unsigned int i;
+
 	hello(2);
 	region("huge", length);
 	build_setup(&stream, length);
 	build_block(&stream, "huge", length);
 	build_eos(&stream);
+	for (i = 0; i < pages; i++)
+		build_zero(&stream, i ? NULL : "huge", i * (length / pages));
 	build_eos(&stream);
 	round_end(1);
 	build_be64(&payload, length);
@@ -317,7 +321,9 @@ int main(int argc, char **argv)
 	} else if (!strcmp(argv[1], "many")) {
 		many_regions(100);
 	} else if (!strcmp(argv[1], "huge")) {
-		huge_region(1ULL << 42);
+		huge_region(1ULL << 42, 0);
+	} else if (!strcmp(argv[1], "wide")) {
+		huge_region(1ULL << 42, 1 << 13);
 	} else {
 		build_transfer(argv[1], answers ? 3 : 2);
 	}

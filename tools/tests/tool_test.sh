@@ -338,7 +338,16 @@ files() {
 	"$sample" huge >huge.bin
 	run timeout 1 "$xbzrle" recv --output huge file:huge.bin
 	expect 124 'ended by Terminated' "a signal ends the digest of a hole"
+	# 73 KB, for which 34 MB would be kept.
+	run "$xbzrle" recv --memory 16M --output wide "exec:$sample wide"
+	expect 1 'than the 16777216 bytes of memory.*allow more with --memory' \
+		"pages far from each other take no more memory than allowed"
 	"$sample" many >many.bin
+	status=0
+	(ulimit -n 64; exec "$xbzrle" recv --output many file:many.bin) \
+		>out 2>err || status=$?
+	expect 1 'Too many open files; .*ulimit -Hn' \
+		"more regions than there may be open files are told"
 	status=0
 	(ulimit -Sn 64; exec "$xbzrle" recv --output many file:many.bin) \
 		>out 2>err || status=$?

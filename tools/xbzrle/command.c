@@ -26,6 +26,25 @@ int command_at_byte(int ret, struct xbzrle_error *err)
 }
 
 /**
+ * command_at_limit() - say what to do about a lack of allowed memory
+ * @ret: what the library returned with @err
+ * @err: its error, if it is that one
+ *
+ * Return: @ret.
+ */
+int command_at_limit(int ret, struct xbzrle_error *err)
+{
+	struct xbzrle_error plain;
+
+	if (ret != -ENOBUFS)
+		return ret;
+	plain = *err;
+	return xbzrle_fail(err, ENOBUFS, plain.position,
+			   "%.160s; if they are wanted, allow more with --memory",
+			   plain.message);
+}
+
+/**
  * command_print() - print what may come from a peer
  * @to: where to
  * @text: one line; what does not print, and might steer a terminal, becomes ?

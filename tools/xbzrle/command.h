@@ -19,6 +19,11 @@ enum {
 /* In place of an errno, which all are smaller: wrong use. EINVAL may be any call's. */
 #define COMMAND_MISUSED	4096
 
+/* Memory for what is known of pages that come and go to files. */
+#define COMMAND_MEMORY	(1ULL << 30)
+#define COMMAND_MEMORY_HELP \
+	"Most memory for the account of pages (default: 1G)"
+
 /* Each gets its own name as argv[0] and returns an exit status. */
 int send_main(int argc, char **argv);
 int recv_main(int argc, char **argv);
@@ -30,6 +35,7 @@ int verify_main(int argc, char **argv);
 int fold_main(int argc, char **argv);
 
 int command_at_byte(int ret, struct xbzrle_error *err);
+int command_at_limit(int ret, struct xbzrle_error *err);
 void command_print(FILE *to, const char *text);
 json_t *command_json_text(const char *text);
 int command_print_json(const json_t *json, size_t flags,

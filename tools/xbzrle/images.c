@@ -209,8 +209,10 @@ static int make_file(struct images *images, const char *name,
 				   "%s is there already, and not of an incomplete transfer: move it away, or use another directory",
 				   name);
 	if (fd < 0)
-		return xbzrle_fail(err, errno, 0, "cannot make %s: %s", name,
-				   strerror(errno));
+		return xbzrle_fail(err, errno, 0, "cannot make %s: %s%s", name,
+				   strerror(errno), errno == EMFILE ?
+				   "; each region needs one open: allow more (see ulimit -Hn)" :
+				   "");
 	errno = EIO;
 	if (!fstat(fd, &status) &&
 	    dprintf(images->list, "%" PRIu64 " %s\n",
@@ -296,7 +298,8 @@ int images_announce(struct images *images, const struct frame_region *region,
 				   "region '%s' was announced twice",
 				   region->name);
 	if (images->count == XBZRLE_STREAM_REGIONS)
-		return xbzrle_fail(err, EBADMSG, 0, "more than %u regions",
+		return xbzrle_fail(err, EBADMSG, 0,
+				   "more than %u regions: send anew, fewer or those that stay (--map)",
 				   XBZRLE_STREAM_REGIONS);
 	regions = reallocarray(images->regions, images->count + 1,
 			       sizeof(*regions));

@@ -16,6 +16,7 @@
 struct options {
 	const char *output;
 	const char *from;
+	uint64_t memory;
 	bool json;
 };
 
@@ -127,7 +128,7 @@ static int take_data(struct receiver *receiver, const struct frame *frame,
 		if (record.kind == XBZRLE_RECORD_EOS)
 			count_round(receiver);
 	}
-	return command_at_byte(ret, err);
+	return command_at_limit(command_at_byte(ret, err), err);
 }
 
 static int take_round(struct receiver *receiver, const struct frame *frame,
@@ -353,6 +354,7 @@ static int run(struct receiver *receiver, const struct options *options,
 		ret = -err->code;
 		goto free_wire;
 	}
+	xbzrle_image_limit(receiver->image, options->memory);
 	ret = endpoint_open_recv(&end, options->from, err);
 	if (ret)
 		goto free_image;
@@ -381,9 +383,14 @@ close_images:
 	return ret;
 }
 
+enum {
+	OPT_MEMORY = 256,
+};
+
 static const struct argp_option argp_options[] = {
 	{ "output", 'o', "DIR", 0, "Where the images go", 0 },
 	{ "json", 'j', NULL, 0, "Print the manifest", 0 },
+	{ "memory", OPT_MEMORY, "SIZE", 0, COMMAND_MEMORY_HELP, 0 },
 	{}
 };
 
@@ -397,6 +404,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		break;
 	case 'j':
 		options->json = true;
+		break;
+	case OPT_MEMORY:
+		if (units_parse_size(arg, &options->memory))
+			argp_error(state, "'%s' is not a proper value", arg);
 		break;
 	case ARGP_KEY_ARG:
 		if (state->arg_num)
@@ -435,7 +446,7 @@ static const struct argp argp = {
 int recv_main(int argc, char **argv)
 {
 	struct receiver receiver = {};
-	struct options options = {};
+	struct options options = { .memory = COMMAND_MEMORY };
 	struct xbzrle_error err;
 	int ret;
 

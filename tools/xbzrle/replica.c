@@ -16,22 +16,25 @@
  * replica_open() - begin with nothing
  * @replica: filled in
  * @images: files for the regions, or NULL
+ * @memory: bytes that what comes may take, as for xbzrle_image_limit()
  * @err: set on failure
  *
  * Return: 0 or a negative errno.
  */
 int replica_open(struct replica *replica, struct images *images,
-		 struct xbzrle_error *err)
+		 uint64_t memory, struct xbzrle_error *err)
 {
 	*replica = (struct replica){ .images = images };
 	replica->wire = xbzrle_wire_new(err);
 	if (!replica->wire)
 		return -ENOMEM;
 	replica->image = xbzrle_image_new(images ? images->dir : -1, err);
-	if (replica->image)
-		return 0;
-	xbzrle_wire_free(replica->wire);
-	return -err->code;
+	if (!replica->image) {
+		xbzrle_wire_free(replica->wire);
+		return -err->code;
+	}
+	xbzrle_image_limit(replica->image, memory);
+	return 0;
 }
 
 static void release(struct replica_region *region)
@@ -103,7 +106,8 @@ static struct replica_region *add(struct replica *replica, const char *name,
 		return NULL;
 	}
 	if (replica->count == XBZRLE_STREAM_REGIONS) {
-		xbzrle_fail(err, EBADMSG, 0, "more than %u regions",
+		xbzrle_fail(err, EBADMSG, 0,
+			    "more than %u regions: begin a new chain, or a new transfer",
 			    XBZRLE_STREAM_REGIONS);
 		return NULL;
 	}
@@ -372,7 +376,7 @@ int replica_take(struct replica *replica, const void *data, size_t length,
 		if (ret)
 			break;
 	}
-	return command_at_byte(ret, err);
+	return command_at_limit(command_at_byte(ret, err), err);
 }
 
 /**

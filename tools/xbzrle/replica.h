@@ -77,7 +77,7 @@ struct replica {
 };
 
 int replica_open(struct replica *replica, struct images *images,
-		 struct xbzrle_error *err);
+		 uint64_t memory, struct xbzrle_error *err);
 void replica_close(struct replica *replica);
 struct replica_region *replica_find(const struct replica *replica,
 				    const char *name);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "chain.h"
 #include "command.h"
@@ -19,6 +20,7 @@ struct options {
 	char *path;
 	uint64_t number;	/* 0 for the last */
 	const char *output;
+	uint64_t memory;
 	bool json;
 };
 
@@ -35,6 +37,12 @@ static int parse_round(char *text, struct options *options)
 	    !options->number)
 		return -EINVAL;
 	return 0;
+}
+
+/* A machine that has taken the snapshots has had the process and a copy of it. */
+static uint64_t half_of_memory(void)
+{
+	return (uint64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) / 2;
 }
 
 /* From the last round that has all. */
@@ -130,7 +138,7 @@ static int restore_images(const struct options *options,
 	ret = check_output(options, chain, &images, err);
 	if (ret)
 		goto close_images;
-	ret = replica_open(&replica, &images, err);
+	ret = replica_open(&replica, &images, options->memory, err);
 	if (ret)
 		goto close_images;
 	ret = replay(chain, index, &replica, err);
@@ -179,7 +187,8 @@ struct verdict {
 };
 
 /* A round whose base is damaged is of no more use than one that is so itself. */
-static int verify_round(const struct chain *chain, size_t index,
+static int verify_round(const struct options *options,
+			const struct chain *chain, size_t index,
 			struct replica *replica, struct verdict *verdict,
 			struct xbzrle_error *err)
 {
@@ -189,7 +198,7 @@ static int verify_round(const struct chain *chain, size_t index,
 
 	if (!round->base) {
 		replica_close(replica);
-		ret = replica_open(replica, NULL, err);
+		ret = replica_open(replica, NULL, options->memory, err);
 		if (ret) {
 			*replica = (struct replica){};
 			return ret;
@@ -199,7 +208,7 @@ static int verify_round(const struct chain *chain, size_t index,
 	if (verdict->following) {
 		ret = chain_read(chain, index, replica, true, err);
 		/* Not being able to is no damage. */
-		if (ret == -EINTR || ret == -ENOMEM)
+		if (ret == -EINTR || ret == -ENOMEM || ret == -ENOBUFS)
 			return ret;
 		verdict->following = !ret;
 	}
@@ -220,18 +229,19 @@ static int verify_round(const struct chain *chain, size_t index,
 	return ret;
 }
 
-static int verify_rounds(const struct chain *chain, struct verdict *verdict,
+static int verify_rounds(const struct options *options,
+			 const struct chain *chain, struct verdict *verdict,
 			 struct xbzrle_error *err)
 {
 	struct replica replica;
 	size_t i;
 	int ret;
 
-	ret = replica_open(&replica, NULL, err);
+	ret = replica_open(&replica, NULL, options->memory, err);
 	if (ret)
 		return ret;
 	for (i = 0; i < chain->count && !ret; i++)
-		ret = verify_round(chain, i, &replica, verdict, err);
+		ret = verify_round(options, chain, i, &replica, verdict, err);
 	replica_close(&replica);
 	if (chain->damage.code && !verdict->first.code)
 		verdict->first = chain->damage;
@@ -275,7 +285,7 @@ static int verify(const struct options *options, struct xbzrle_error *err)
 	ret = chain_open(&chain, options->path, CHAIN_READ, err);
 	if (ret)
 		goto free_rounds;
-	ret = verify_rounds(&chain, &verdict, err);
+	ret = verify_rounds(options, &chain, &verdict, err);
 	if (!ret)
 		ret = print_verdict(options, &chain, &verdict, err);
 	if (!ret && verdict.first.code) {
@@ -301,7 +311,7 @@ static int fold(const struct options *options, struct xbzrle_error *err)
 	ret = chain_find(&chain, options->number, &index, err);
 	if (ret)
 		goto close_chain;
-	ret = replica_open(&replica, NULL, err);
+	ret = replica_open(&replica, NULL, options->memory, err);
 	if (ret)
 		goto close_chain;
 	ret = replay(&chain, index, &replica, err);
@@ -318,6 +328,10 @@ close_chain:
 	return ret;
 }
 
+enum {
+	OPT_MEMORY = 256,
+};
+
 static error_t parse_name(int key, char *arg, struct argp_state *state)
 {
 	struct options *options = state->input;
@@ -328,6 +342,10 @@ static error_t parse_name(int key, char *arg, struct argp_state *state)
 		break;
 	case 'o':
 		options->output = arg;
+		break;
+	case OPT_MEMORY:
+		if (units_parse_size(arg, &options->memory))
+			argp_error(state, "'%s' is not a proper value", arg);
 		break;
 	case ARGP_KEY_ARG:
 		if (state->arg_num)
@@ -346,14 +364,24 @@ static error_t parse_name(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
+#define HOLD_MEMORY_HELP \
+	"Most memory that the regions may take (default: half of the machine's)"
+
 static const struct argp_option restore_options[] = {
 	{ "output", 'o', "DIR", 0, "Where the images go", 0 },
 	{ "json", 'j', NULL, 0, "Print the manifest of the images", 0 },
+	{ "memory", OPT_MEMORY, "SIZE", 0, COMMAND_MEMORY_HELP, 0 },
 	{}
 };
 
 static const struct argp_option verify_options[] = {
 	{ "json", 'j', NULL, 0, "Print JSON", 0 },
+	{ "memory", OPT_MEMORY, "SIZE", 0, HOLD_MEMORY_HELP, 0 },
+	{}
+};
+
+static const struct argp_option fold_options[] = {
+	{ "memory", OPT_MEMORY, "SIZE", 0, HOLD_MEMORY_HELP, 0 },
 	{}
 };
 
@@ -373,6 +401,7 @@ static const struct argp verify_argp = {
 };
 
 static const struct argp fold_argp = {
+	.options = fold_options,
 	.parser = parse_name,
 	.args_doc = "CHAIN@N",
 	.doc =
@@ -395,7 +424,7 @@ static int finish(int ret, const struct xbzrle_error *err)
  */
 int restore_main(int argc, char **argv)
 {
-	struct options options = {};
+	struct options options = { .memory = COMMAND_MEMORY };
 	struct xbzrle_error err;
 
 	argp_parse(&restore_argp, argc, argv, 0, NULL, &options);
@@ -415,7 +444,7 @@ int restore_main(int argc, char **argv)
  */
 int verify_main(int argc, char **argv)
 {
-	struct options options = {};
+	struct options options = { .memory = half_of_memory() };
 	struct xbzrle_error err;
 
 	argp_parse(&verify_argp, argc, argv, 0, NULL, &options);
@@ -436,7 +465,7 @@ int verify_main(int argc, char **argv)
  */
 int fold_main(int argc, char **argv)
 {
-	struct options options = {};
+	struct options options = { .memory = half_of_memory() };
 	struct xbzrle_error err;
 
 	argp_parse(&fold_argp, argc, argv, 0, NULL, &options);

@@ -473,7 +473,7 @@ static int run(const struct options *options, struct xbzrle_error *err)
 		.link = &sender.link,
 	};
 	if (options->consistent) {
-		ret = replica_open(&sender.replica, NULL, err);
+		ret = replica_open(&sender.replica, NULL, UINT64_MAX, err);
 		if (ret)
 			goto close_session;
 		sender.source.replica = &sender.replica;

@@ -356,7 +356,7 @@ static int run_session(struct snapshot *snapshot, struct xbzrle_error *err)
 		.replica = &snapshot->replica,
 		.link = &snapshot->file.link,
 	};
-	ret = replica_open(&snapshot->replica, NULL, err);
+	ret = replica_open(&snapshot->replica, NULL, UINT64_MAX, err);
 	if (ret)
 		goto close_session;
 	snapshot->replica.unannounced = options->session >= 0;
