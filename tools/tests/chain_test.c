@@ -9,6 +9,7 @@
 #include <ftw.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -695,6 +696,100 @@ static void hostile_manifests(void **state)
 	write_file("chain", "chain.jsonl", deep, sizeof(deep), O_TRUNC);
 	assert_int_equal(verify("chain"), EXIT_FAILED);
 	assert_non_null(strstr(words, "line 1"));
+}
+
+/* A few bytes each, and hundreds once they are parsed. */
+static void a_line_of_many_values(void **state)
+{
+	static const char head[] = "{\"format\":1,\"regions\":[";
+	const size_t values = 6 * XBZRLE_STREAM_REGIONS;
+	struct build line = {};
+	size_t i;
+
+	(void)state;
+	make_chain("chain", 1);
+	build_bytes(&line, head, strlen(head));
+	/* In a string they are none. */
+	build_bytes(&line, "\"", 1);
+	for (i = 0; i < values; i++)
+		build_bytes(&line, "\\\",[", 4);
+	build_bytes(&line, "\"]}\n", 4);
+	write_file("chain", "chain.jsonl", line.bytes, line.length, O_TRUNC);
+	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_non_null(strstr(words, "line 1: it does not describe a round"));
+	line.length = strlen(head);
+	for (i = 0; i < values; i++)
+		build_bytes(&line, "{},", 3);
+	build_bytes(&line, "{}]}\n", 5);
+	write_file("chain", "chain.jsonl", line.bytes, line.length, O_TRUNC);
+	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_non_null(strstr(words, "line 1: more values than regions"));
+	build_free(&line);
+}
+
+static void add_line_by_hand(struct build *lines, unsigned int round,
+			     char *check)
+{
+	struct build line = {};
+	char text[256];
+
+	snprintf(text, sizeof(text),
+		 "{\"base\":0,\"before\":\"%s\",\"bytes\":1,\"format\":1,\"regions\":[],\"round\":%u,\"stream_rounds\":1}",
+		 check, round);
+	build_bytes(&line, text, strlen(text));
+	maker_seal(&line, check);
+	build_bytes(lines, line.bytes, line.length);
+	build_free(&line);
+}
+
+/* Of each round a little is kept, and of more than there may be none. */
+static void a_long_manifest(void **state)
+{
+	struct xbzrle_error err;
+	struct build lines = {};
+	struct chain chain;
+	char check[33] = "";
+	size_t before;
+	json_t *entry;
+	unsigned int i;
+
+	(void)state;
+	remove_all("chain");
+	assert_int_equal(mkdir("chain", 0700), 0);
+	for (i = 1; i <= CHAIN_ROUNDS; i++)
+		add_line_by_hand(&lines, i, check);
+	write_file("chain", "chain.jsonl", lines.bytes, lines.length, O_TRUNC);
+	before = mallinfo2().uordblks + mallinfo2().hblkhd;
+	assert_int_equal(chain_open(&chain, "chain", CHAIN_READ, &err), 0);
+	assert_int_equal(chain.damage.code, 0);
+	assert_int_equal(chain.count, CHAIN_ROUNDS);
+	assert_true(mallinfo2().uordblks + mallinfo2().hblkhd - before <
+		    120 * CHAIN_ROUNDS);
+	entry = chain_entry(&chain, CHAIN_ROUNDS - 1, &err);
+	assert_int_equal(json_integer_value(json_object_get(entry, "round")),
+			 CHAIN_ROUNDS);
+	/* Somebody writes to it meanwhile. */
+	write_file("chain", "chain.jsonl", "{\"base\":1,", 10, 0);
+	assert_null(chain_entry(&chain, 0, &err));
+	assert_int_equal(err.code, EBUSY);
+	chain_close(&chain);
+
+	write_file("chain", "chain.jsonl", lines.bytes, lines.length, O_TRUNC);
+	assert_int_equal(chain_open(&chain, "chain", CHAIN_SNAPSHOT, &err), 0);
+	json_object_set_new(entry, "round", json_integer(CHAIN_ROUNDS + 1));
+	assert_int_equal(chain_append(&chain, entry, &err), -EOVERFLOW);
+	assert_non_null(strstr(err.message, "fold it"));
+	chain_close(&chain);
+	json_decref(entry);
+
+	lines.length = 0;
+	add_line_by_hand(&lines, CHAIN_ROUNDS + 1, check);
+	write_file("chain", "chain.jsonl", lines.bytes, lines.length, O_APPEND);
+	assert_int_equal(verify("chain"), EXIT_FAILED);
+	assert_non_null(strstr(words, "full-1.xbzrle: cannot open"));
+	assert_int_equal(restore("chain", 0), EXIT_FAILED);
+	assert_non_null(strstr(words, "more rounds than a chain may have"));
+	build_free(&lines);
 }
 
 /* What is not a file must not be waited for nor followed. */
@@ -1829,6 +1924,8 @@ int main(void)
 		cmocka_unit_test(a_file_without_its_end),
 		cmocka_unit_test(lines_out_of_order),
 		cmocka_unit_test(hostile_manifests),
+		cmocka_unit_test(a_line_of_many_values),
+		cmocka_unit_test(a_long_manifest),
 		cmocka_unit_test(hostile_files),
 		cmocka_unit_test(regions_that_take_too_much),
 		cmocka_unit_test(a_region_too_long),

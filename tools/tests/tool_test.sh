@@ -423,6 +423,16 @@ many_rounds() {
 	else
 		not_ok "inspect tells that it has no memory"
 	fi
+	{
+		cat rounds.bin
+		for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do
+			cat rounds
+		done
+	} 2>/dev/null | "$xbzrle" inspect - >/dev/null 2>err
+	status=${PIPESTATUS[1]}
+	: >out
+	expect 1 'more than 4194304 rounds.*look at the beginning' \
+		"inspect counts no more rounds than it has memory for"
 }
 
 inspects() {

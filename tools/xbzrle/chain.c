@@ -30,6 +30,8 @@
 #define FOLD_LOCK	".fold.lock"
 /* No line is longer: so many regions with names of so many escapes. */
 #define LINE_MAX_BYTES	(128U << 20)
+/* Nor has more objects, arrays and commas: 6 of each region, and a few. */
+#define LINE_MAX_VALUES	(6 * XBZRLE_STREAM_REGIONS + 64)
 
 /**
  * chain_file_name() - the name of a round's file
@@ -65,10 +67,6 @@ struct chain_name chain_new_name(uint64_t number, uint64_t base)
 
 static void forget_rounds(struct chain *chain)
 {
-	size_t i;
-
-	for (i = 0; i < chain->count; i++)
-		json_decref(chain->rounds[i].entry);
 	free(chain->rounds);
 	chain->rounds = NULL;
 	chain->count = 0;
@@ -155,7 +153,6 @@ static int parse_entry(const struct chain *chain, json_t *entry,
 		.base = base,
 		.bytes = bytes,
 		.stream_rounds = stream_rounds,
-		.entry = entry,
 	};
 	if (make_check(entry, &round->check))
 		return xbzrle_fail(err, ENOMEM, 0, "no memory");
@@ -165,33 +162,107 @@ static int parse_entry(const struct chain *chain, json_t *entry,
 	return check_order(chain, round, before, err);
 }
 
+/*
+ * A value of a few bytes may take hundreds in memory, so no line has more of them
+ * than the regions need.
+ */
+static bool has_too_many_values(const char *line, size_t length)
+{
+	bool in_string = false;
+	size_t i, values = 0;
+
+	for (i = 0; i < length; i++) {
+		if (in_string && line[i] == '\\')
+			i++;
+		else if (line[i] == '"')
+			in_string = !in_string;
+		else if (!in_string && strchr("{[,", line[i]))
+			values++;
+	}
+	return values > LINE_MAX_VALUES;
+}
+
+static json_t *parse_line(const char *line, size_t length, size_t number,
+			  struct xbzrle_error *err)
+{
+	json_error_t json_error;
+	json_t *entry;
+
+	if (has_too_many_values(line, length)) {
+		bad_line(number, "more values than regions can have", err);
+		return NULL;
+	}
+	entry = json_loadb(line, length, JSON_REJECT_DUPLICATES, &json_error);
+	if (!entry)
+		bad_line(number, json_error.text, err);
+	return entry;
+}
+
+/* Of a long chain there is no memory for all that its lines say. */
 static int add_line(struct chain *chain, const char *line, size_t length,
 		    struct xbzrle_error *err)
 {
 	struct chain_round *rounds, round;
-	json_error_t json_error;
 	json_t *entry;
 	int ret;
 
-	entry = json_loadb(line, length, JSON_REJECT_DUPLICATES, &json_error);
+	if (chain->count == CHAIN_ROUNDS)
+		return bad_line(chain->count + 1,
+				"more rounds than a chain may have", err);
+	entry = parse_line(line, length, chain->count + 1, err);
 	if (!entry)
-		return bad_line(chain->count + 1, json_error.text, err);
+		return -err->code;
 	ret = parse_entry(chain, entry, &round, err);
+	json_decref(entry);
 	if (ret)
-		goto free_entry;
+		return ret;
 	rounds = reallocarray(chain->rounds, chain->count + 1,
 			      sizeof(*rounds));
-	if (!rounds) {
-		ret = xbzrle_fail(err, ENOMEM, 0, "no memory");
-		goto free_entry;
-	}
+	if (!rounds)
+		return xbzrle_fail(err, ENOMEM, 0, "no memory");
+	round.line = chain->end;
+	round.length = length;
+	if (!chain->count)
+		chain->first = round.number;
 	chain->rounds = rounds;
 	rounds[chain->count++] = round;
 	return 0;
+}
 
-free_entry:
+/**
+ * chain_entry() - read what the manifest says of a round
+ * @chain: chain
+ * @index: of the round
+ * @err: set on failure
+ *
+ * Return: it, to be let go by the caller; or NULL, also if somebody else has
+ * changed it meanwhile.
+ */
+json_t *chain_entry(const struct chain *chain, size_t index,
+		    struct xbzrle_error *err)
+{
+	const struct chain_round *round = &chain->rounds[index];
+	struct digest_text check;
+	json_t *entry = NULL;
+	char *line;
+
+	line = malloc(round->length);
+	if (!line) {
+		xbzrle_fail(err, ENOMEM, 0, "no memory");
+		return NULL;
+	}
+	if (pread(chain->manifest, line, round->length, round->line) ==
+	    (ssize_t)round->length)
+		entry = parse_line(line, round->length, index + 1, err);
+	else
+		bad_line(index + 1, "it cannot be read again", err);
+	free(line);
+	if (!entry || (!make_check(entry, &check) &&
+		       !strcmp(check.text, round->check.text)))
+		return entry;
 	json_decref(entry);
-	return ret;
+	xbzrle_fail(err, EBUSY, 0, "somebody else has changed %s", chain->path);
+	return NULL;
 }
 
 /* Reads a line: 1, 0 if none is complete, or a negative errno. */
@@ -295,12 +366,8 @@ static bool is_current(const struct chain *chain)
 /* Where rounds are only added, what was before the last is of no use. */
 static void keep_last(struct chain *chain)
 {
-	size_t i;
-
 	if (chain->use != CHAIN_SNAPSHOT || chain->count < 2)
 		return;
-	for (i = 0; i + 1 < chain->count; i++)
-		json_decref(chain->rounds[i].entry);
 	chain->rounds[0] = chain->rounds[chain->count - 1];
 	chain->count = 1;
 }
@@ -734,15 +801,24 @@ static int refresh(struct chain *chain, struct xbzrle_error *err)
  */
 int chain_append(struct chain *chain, json_t *entry, struct xbzrle_error *err)
 {
-	struct chain_round round = { .entry = entry }, *rounds;
+	struct chain_round round = {
+		.number = json_integer_value(json_object_get(entry, "round")),
+		.base = json_integer_value(json_object_get(entry, "base")),
+		.bytes = json_integer_value(json_object_get(entry, "bytes")),
+	}, *rounds;
 	int ret;
 
 	ret = lock_manifest(chain, err);
 	if (ret)
 		return ret;
 	ret = refresh(chain, err);
+	if (!ret && chain->count && round.number - chain->first >= CHAIN_ROUNDS)
+		ret = xbzrle_fail(err, EOVERFLOW, 0,
+				  "%s has the %u rounds that a chain may have: fold it (xbzrle fold), or begin another",
+				  chain->path, CHAIN_ROUNDS);
 	if (ret)
 		goto unlock;
+	round.line = chain->end;
 	rounds = chain->rounds;
 	if (!rounds)
 		rounds = calloc(1, sizeof(*rounds));
@@ -759,12 +835,9 @@ int chain_append(struct chain *chain, json_t *entry, struct xbzrle_error *err)
 				  chain->path, MANIFEST, strerror(-ret));
 		goto unlock;
 	}
-	if (chain->count)
-		json_decref(rounds[0].entry);
-	round.number = json_integer_value(json_object_get(entry, "round"));
-	round.base = json_integer_value(json_object_get(entry, "base"));
-	round.bytes = json_integer_value(json_object_get(entry, "bytes"));
-	json_incref(entry);
+	round.length = chain->end - round.line - 1;
+	if (!chain->count)
+		chain->first = round.number;
 	rounds[0] = round;
 	chain->count = 1;
 unlock:
@@ -777,8 +850,10 @@ static int write_beside(struct chain *chain, size_t index, json_t *entry)
 {
 	const struct digest_text *before = NULL;
 	struct digest_text check, last;
+	struct xbzrle_error err;
 	uint64_t bytes = 0;
 	int fd, ret = 0;
+	json_t *line;
 	size_t i;
 
 	unlinkat(chain->dir, MANIFEST_NEW, 0);
@@ -787,11 +862,16 @@ static int write_beside(struct chain *chain, size_t index, json_t *entry)
 	if (fd < 0)
 		return -errno;
 	for (i = index; i < chain->count && !ret; i++) {
-		if (i > index)
-			entry = chain->rounds[i].entry;
-		ret = seal(entry, before, &check);
+		line = i > index ? chain_entry(chain, i, &err) :
+			json_incref(entry);
+		if (!line) {
+			ret = -err.code;
+			break;
+		}
+		ret = seal(line, before, &check);
 		if (!ret)
-			ret = write_line(fd, entry, &bytes);
+			ret = write_line(fd, line, &bytes);
+		json_decref(line);
 		last = check;
 		before = &last;
 	}

@@ -19,6 +19,11 @@
 /* Numbers of rounds are below this, so that JSON can have the next one, too. */
 #define CHAIN_NUMBERS	((uint64_t)INT64_MAX)
 
+/* So many rounds a chain may have: of each a little is kept in memory. */
+#ifndef CHAIN_ROUNDS
+#define CHAIN_ROUNDS	(1U << 22)
+#endif
+
 /* What a chain is opened for, which says whom it must have for itself. */
 enum chain_use {
 	CHAIN_READ,
@@ -32,15 +37,17 @@ enum chain_use {
  * @base: the round that it builds upon, the one before; 0 if it has all
  * @bytes: of its file
  * @stream_rounds: rounds of the stream in it
- * @entry: all that the manifest says of it
- * @check: checksum of that
+ * @line: where its line begins in the manifest, which says all of it
+ * @length: bytes of that, without its end
+ * @check: its checksum
  */
 struct chain_round {
 	uint64_t number;
 	uint64_t base;
 	uint64_t bytes;
 	uint64_t stream_rounds;
-	json_t *entry;
+	uint64_t line;
+	uint64_t length;
 	struct digest_text check;
 };
 
@@ -55,6 +62,7 @@ struct chain_round {
  * @damage: why no line behind them can be used; its code is 0 if all can
  * @rounds: lines; only the last where snapshots are taken
  * @count: how many
+ * @first: number of the first round, if there is one
  * @lock: file that keeps others away, or -1
  */
 struct chain {
@@ -67,6 +75,7 @@ struct chain {
 	struct xbzrle_error damage;
 	struct chain_round *rounds;
 	size_t count;
+	uint64_t first;
 	int lock;
 };
 
@@ -101,6 +110,8 @@ int chain_open(struct chain *chain, const char *path, enum chain_use use,
 void chain_close(struct chain *chain);
 struct chain_name chain_file_name(uint64_t number, uint64_t base);
 struct chain_name chain_new_name(uint64_t number, uint64_t base);
+json_t *chain_entry(const struct chain *chain, size_t index,
+		    struct xbzrle_error *err);
 int chain_append(struct chain *chain, json_t *entry, struct xbzrle_error *err);
 int chain_cut_before(struct chain *chain, size_t index, json_t *entry,
 		     struct xbzrle_error *err);

@@ -297,11 +297,10 @@ static int compare_region(const struct replica *replica,
 }
 
 /* In the order of the stream on both sides. */
-static int compare(const struct chain_round *round,
-		   const struct replica *replica, bool sums,
-		   struct xbzrle_error *err)
+static int compare(const json_t *entry, const struct replica *replica,
+		   bool sums, struct xbzrle_error *err)
 {
-	const json_t *said = json_object_get(round->entry, "regions");
+	const json_t *said = json_object_get(entry, "regions");
 	size_t i, at = 0;
 	int ret;
 
@@ -342,6 +341,7 @@ int chain_read(const struct chain *chain, size_t index,
 	const struct chain_name name = chain_file_name(round->number,
 						       round->base);
 	struct frame_link link;
+	json_t *entry;
 	int fd, ret;
 
 	fd = open_round(chain, round, &name, err);
@@ -359,9 +359,12 @@ int chain_read(const struct chain *chain, size_t index,
 				  "%" PRIu64 " rounds, and should have %" PRIu64,
 				  replica_round(replica).round,
 				  round->stream_rounds);
-	if (!ret)
-		ret = compare(round, replica, sums, err);
 	frame_link_release(&link);
+	if (ret)
+		goto close_fd;
+	entry = chain_entry(chain, index, err);
+	ret = entry ? compare(entry, replica, sums, err) : -err->code;
+	json_decref(entry);
 close_fd:
 	close(fd);
 	return in_file(ret, &name, err);
@@ -767,11 +770,11 @@ int chain_fold(struct chain *chain, size_t index, struct replica *replica,
 	       struct xbzrle_error *err)
 {
 	const struct chain_round *round = &chain->rounds[index];
-	json_t *entry = json_deep_copy(round->entry);
+	json_t *entry = chain_entry(chain, index, err);
 	int ret = 0;
 
 	if (!entry)
-		return xbzrle_fail(err, ENOMEM, 0, "no memory");
+		return -err->code;
 	if (round->base)
 		ret = make_full(chain, index, replica, entry, err);
 	if (!ret)

@@ -86,20 +86,26 @@ static int declare(struct images *images, const struct replica *replica,
 }
 
 static int print_restored(const struct options *options,
-			  const struct chain_round *round,
+			  const struct chain *chain, size_t index,
 			  const struct replica *replica,
 			  const json_t *manifest, struct xbzrle_error *err)
 {
+	json_t *entry;
 	int ret = 0;
 
 	if (options->json) {
 		ret = command_print_json(manifest, JSON_INDENT(2), err);
 		putchar('\n');
 	} else {
-		printf("restored round %" PRIu64 " of ", round->number);
-		command_print(stdout, json_string_value(json_object_get(round->entry,
+		entry = chain_entry(chain, index, err);
+		if (!entry)
+			return -err->code;
+		printf("restored round %" PRIu64 " of ",
+		       chain->rounds[index].number);
+		command_print(stdout, json_string_value(json_object_get(entry,
 									"time")) ?:
 			      "an unknown time");
+		json_decref(entry);
 		printf(": %zu regions; digests agree\n",
 		       replica_present(replica));
 	}
@@ -145,7 +151,7 @@ static int restore_images(const struct options *options,
 	if (!ret)
 		ret = declare(&images, &replica, &manifest, err);
 	if (!ret)
-		ret = print_restored(options, &chain->rounds[index], &replica,
+		ret = print_restored(options, chain, index, &replica,
 				     manifest, err);
 	json_decref(manifest);
 	replica_close(&replica);
@@ -172,14 +178,14 @@ static int restore(const struct options *options, struct xbzrle_error *err)
 
 /**
  * struct verdict - how the check of a chain goes
- * @rounds: for JSON: what the manifest says of each, and whether it is good
- * @good: rounds that can be restored
+ * @is_good: of each round, whether it can be restored
+ * @good: how many can
  * @last_good: the last of them
  * @following: the replica is as the round before has made it
  * @first: why the first that is not good is not
  */
 struct verdict {
-	json_t *rounds;
+	bool *is_good;
 	size_t good;
 	uint64_t last_good;
 	bool following;
@@ -193,7 +199,6 @@ static int verify_round(const struct options *options,
 			struct xbzrle_error *err)
 {
 	const struct chain_round *round = &chain->rounds[index];
-	json_t *entry;
 	int ret = 0;
 
 	if (!round->base) {
@@ -212,21 +217,14 @@ static int verify_round(const struct options *options,
 			return ret;
 		verdict->following = !ret;
 	}
+	verdict->is_good[index] = verdict->following;
 	if (verdict->following) {
 		verdict->good++;
 		verdict->last_good = round->number;
 	} else if (ret && !verdict->first.code) {
 		verdict->first = *err;
 	}
-	entry = json_copy(round->entry);
-	if (json_object_set_new(entry, "good",
-				json_boolean(verdict->following)) ||
-	    json_array_append(verdict->rounds, entry))
-		ret = xbzrle_fail(err, ENOMEM, 0, "no memory");
-	else
-		ret = 0;
-	json_decref(entry);
-	return ret;
+	return 0;
 }
 
 static int verify_rounds(const struct options *options,
@@ -237,6 +235,9 @@ static int verify_rounds(const struct options *options,
 	size_t i;
 	int ret;
 
+	verdict->is_good = calloc(chain->count + 1, sizeof(bool));
+	if (!verdict->is_good)
+		return xbzrle_fail(err, ENOMEM, 0, "no memory");
 	ret = replica_open(&replica, NULL, options->memory, err);
 	if (ret)
 		return ret;
@@ -248,25 +249,58 @@ static int verify_rounds(const struct options *options,
 	return ret;
 }
 
-static int print_verdict(const struct options *options,
-			 const struct chain *chain, struct verdict *verdict,
-			 struct xbzrle_error *err)
+/* One after the other: of a long chain they would take a lot of memory. */
+static int print_rounds(const struct chain *chain,
+			const struct verdict *verdict, struct xbzrle_error *err)
+{
+	json_t *entry;
+	size_t i;
+	int ret = 0;
+
+	for (i = 0; i < chain->count && !ret; i++) {
+		entry = chain_entry(chain, i, err);
+		if (!entry)
+			return -err->code;
+		json_object_set_new(entry, "good",
+				    json_boolean(verdict->is_good[i]));
+		printf("%s\n    ", i ? "," : "");
+		ret = command_print_json(entry, JSON_COMPACT, err);
+		json_decref(entry);
+	}
+	return ret;
+}
+
+static int print_verdict_json(const struct chain *chain,
+			      const struct verdict *verdict,
+			      struct xbzrle_error *err)
 {
 	const struct xbzrle_error *first = &verdict->first;
-	json_t *all;
+	json_t *error = first->code ? command_json_text(first->message) :
+		json_null();
 	int ret;
 
-	if (options->json) {
-		all = json_pack("{s:O, s:I, s:b, s:o}",
-				"rounds", verdict->rounds,
-				"good", (json_int_t)verdict->good,
-				"cut", chain->cut, "error", first->code ?
-				command_json_text(first->message) : json_null());
-		ret = command_print_json(all, JSON_INDENT(2), err);
-		json_decref(all);
-		putchar('\n');
-		return ret ? ret : command_flush(err);
-	}
+	printf("{\n  \"rounds\": [");
+	ret = print_rounds(chain, verdict, err);
+	if (ret)
+		goto free_error;
+	printf("],\n  \"good\": %zu,\n  \"cut\": %s,\n  \"error\": ",
+	       verdict->good, chain->cut ? "true" : "false");
+	ret = command_print_json(error, JSON_ENCODE_ANY, err);
+	printf("\n}\n");
+	if (!ret)
+		ret = command_flush(err);
+free_error:
+	json_decref(error);
+	return ret;
+}
+
+static int print_verdict(const struct options *options,
+			 const struct chain *chain,
+			 const struct verdict *verdict,
+			 struct xbzrle_error *err)
+{
+	if (options->json)
+		return print_verdict_json(chain, verdict, err);
 	printf("%zu of %zu rounds are good", verdict->good, chain->count);
 	if (verdict->good)
 		printf(", the last of them is %" PRIu64, verdict->last_good);
@@ -278,13 +312,13 @@ static int print_verdict(const struct options *options,
 
 static int verify(const struct options *options, struct xbzrle_error *err)
 {
-	struct verdict verdict = { .rounds = json_array() };
+	struct verdict verdict = {};
 	struct chain chain;
 	int ret;
 
 	ret = chain_open(&chain, options->path, CHAIN_READ, err);
 	if (ret)
-		goto free_rounds;
+		return ret;
 	ret = verify_rounds(options, &chain, &verdict, err);
 	if (!ret)
 		ret = print_verdict(options, &chain, &verdict, err);
@@ -292,9 +326,8 @@ static int verify(const struct options *options, struct xbzrle_error *err)
 		*err = verdict.first;
 		ret = -err->code;
 	}
+	free(verdict.is_good);
 	chain_close(&chain);
-free_rounds:
-	json_decref(verdict.rounds);
 	return ret;
 }
 

@@ -169,6 +169,8 @@ static int print_round(const struct snapshot *snapshot,
 		       struct xbzrle_error *err)
 {
 	const struct chain_round *round = snapshot->chain.rounds;
+	json_t *entry;
+	int ret;
 
 	if (!snapshot->options->quiet) {
 		fprintf(stderr, "round %" PRIu64 ": %" PRIu64 " dirty pages, %s",
@@ -179,9 +181,13 @@ static int print_round(const struct snapshot *snapshot,
 	}
 	if (!snapshot->options->json)
 		return 0;
-	json_dumpf(round->entry, stdout, JSON_COMPACT);
+	entry = chain_entry(&snapshot->chain, 0, err);
+	if (!entry)
+		return -err->code;
+	ret = command_print_json(entry, JSON_COMPACT, err);
+	json_decref(entry);
 	putchar('\n');
-	return command_flush(err);
+	return ret ? ret : command_flush(err);
 }
 
 static int take_round(struct snapshot *snapshot, struct xbzrle_error *err)

@@ -74,15 +74,24 @@ static int add_region(struct tally *tally, const struct xbzrle_record *record)
 	return 0;
 }
 
-static struct tally_round *this_round(struct tally *tally)
+static struct tally_round *this_round(struct tally *tally, uint64_t position,
+				      struct xbzrle_error *err)
 {
 	struct tally_round *rounds = tally->rounds;
 
 	if (tally->in_round)
 		return &rounds[tally->round_count - 1];
-	rounds = reallocarray(rounds, tally->round_count + 1, sizeof(*rounds));
-	if (!rounds)
+	if (tally->round_count == TALLY_ROUNDS) {
+		xbzrle_fail(err, EOVERFLOW, position,
+			    "more than %u rounds, of which no more are counted: look at the beginning of the stream alone",
+			    TALLY_ROUNDS);
 		return NULL;
+	}
+	rounds = reallocarray(rounds, tally->round_count + 1, sizeof(*rounds));
+	if (!rounds) {
+		xbzrle_fail(err, ENOMEM, position, "no memory");
+		return NULL;
+	}
 	tally->rounds = rounds;
 	tally->in_round = true;
 	rounds[tally->round_count] = (struct tally_round){};
@@ -101,7 +110,7 @@ static void count(struct tally_kind *kind, const struct xbzrle_record *record)
  * @record: as xbzrle_wire_next() gave it; its name must stay
  * @err: set on failure
  *
- * Return: 0, -EBADMSG if it is a delta and malformed, -ENOMEM.
+ * Return: 0, -EBADMSG if it is a delta and malformed, -EOVERFLOW, -ENOMEM.
  */
 int tally_record(struct tally *tally, const struct xbzrle_record *record,
 		 struct xbzrle_error *err)
@@ -111,7 +120,8 @@ int tally_record(struct tally *tally, const struct xbzrle_record *record,
 	switch (record->kind) {
 	case XBZRLE_RECORD_BLOCK:
 		if (add_region(tally, record))
-			goto no_memory;
+			return xbzrle_fail(err, ENOMEM, record->position,
+					   "no memory");
 		tally->setup_bytes += record->size;
 		return 0;
 	case XBZRLE_RECORD_SETUP:
@@ -122,9 +132,9 @@ int tally_record(struct tally *tally, const struct xbzrle_record *record,
 		break;
 	}
 
-	round = this_round(tally);
+	round = this_round(tally, record->position, err);
 	if (!round)
-		goto no_memory;
+		return -err->code;
 	round->bytes += record->size;
 	switch (record->kind) {
 	case XBZRLE_RECORD_ZERO:
@@ -140,9 +150,6 @@ int tally_record(struct tally *tally, const struct xbzrle_record *record,
 		tally->in_round = false;
 	}
 	return 0;
-
-no_memory:
-	return xbzrle_fail(err, ENOMEM, record->position, "no memory");
 }
 
 /**

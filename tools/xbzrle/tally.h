@@ -10,6 +10,8 @@
 
 /* Run lengths by power of two: 1, 2 to 3, ... 4096. */
 #define TALLY_CLASSES	13
+/* So many rounds are counted. */
+#define TALLY_ROUNDS	(1U << 22)
 
 struct tally_kind {
 	uint64_t records;
