@@ -53,6 +53,8 @@ static char words[4096];
 static unsigned int steps_left;
 static bool disk_is_full;
 static void (*before_lock)(void);
+/* The inode that is waited for, until it is synced. */
+static ino_t unsynced;
 
 /* Is this step to be done? */
 static bool step(void)
@@ -74,6 +76,10 @@ ssize_t write(int fd, const void *bytes, size_t length)
 
 int fsync(int fd)
 {
+	struct stat status;
+
+	if (unsynced && !fstat(fd, &status) && status.st_ino == unsynced)
+		unsynced = 0;
 	return step() ? syscall(SYS_fsync, fd) : -1;
 }
 
@@ -1832,6 +1838,19 @@ static void a_fold_ends_as_snapshots_begin(void **state)
 	check_restore("chain", 7, 7);
 }
 
+/* Not only what is in it, but its own entry, too. */
+static void a_new_directory_is_on_the_disk(void **state)
+{
+	struct stat status;
+
+	(void)state;
+	remove_all("chain");
+	assert_int_equal(stat(".", &status), 0);
+	unsynced = status.st_ino;
+	assert_int_equal(write_rounds("chain", 1), 0);
+	assert_int_equal(unsynced, 0);
+}
+
 static void rounds_have_numbers_left(void **state)
 {
 	struct xbzrle_error err;
@@ -1948,6 +1967,7 @@ int main(void)
 		cmocka_unit_test(no_room_to_fold),
 		cmocka_unit_test(no_room_to_write),
 		cmocka_unit_test(a_fold_ends_as_snapshots_begin),
+		cmocka_unit_test(a_new_directory_is_on_the_disk),
 		cmocka_unit_test(rounds_have_numbers_left),
 		cmocka_unit_test(who_keeps_others_away),
 		cmocka_unit_test(a_lost_manifest),

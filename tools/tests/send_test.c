@@ -6,7 +6,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
+#include <linux/kcmp.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,6 +18,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -301,6 +302,112 @@ static void a_map_that_never_rests(void **state)
 	assert_goes_on();
 }
 
+static bool lacks_kcmp(void)
+{
+	return syscall(SYS_kcmp, getpid(), getpid(), KCMP_VM, 0, 0) &&
+		errno == ENOSYS;
+}
+
+/* When the map has been read, and nobody is paused yet. */
+static void map_more(unsigned int before)
+{
+	if (!before)
+		tell(MAP, 1, 3);
+}
+
+static void what_is_mapped_until_the_pause(void **state)
+{
+	char pid[16];
+
+	(void)state;
+	if (lacks_kcmp())
+		skip();
+	fake.on_register = map_more;
+	snprintf(pid, sizeof(pid), "%d", target);
+	assert_said(finish(start(snapshot_main, "snapshot", "--pid", pid,
+				 "--map", AREA_TEXT, "--output", "chain",
+				 "--count", "1", NULL), "snapshot"), 0,
+		    "1 rounds");
+	assert_said(finish(start(restore_main, "restore", "--output", "images",
+				 "chain", NULL), "restore"), 0, "4 regions");
+	assert_goes_on();
+}
+
+static void who_is_put_back_to_work_is_not_killed(void **state)
+{
+	char to[64];
+
+	(void)state;
+	snprintf(to, sizeof(to), "exec:cat >dump; kill -CONT %d", target);
+	assert_said(send_to(to, "--then", "kill"), 1,
+		    "put back to work by somebody else");
+	assert_goes_on();
+	assert_said(send_to("exec:cat >dump", "--then", "kill"), 0, "stopped");
+	assert_int_equal(target_state(), 'Z');
+	assert_said(receive("file:dump", "images"), 0, "digests agree");
+}
+
+static void kill_target(unsigned int before)
+{
+	if (before != 0)
+		return;
+	kill(target, SIGKILL);
+	while (target_state() != 'Z')
+		usleep(1000);
+}
+
+/* From then on another may have its number. */
+static void a_process_that_ends_as_it_is_registered(void **state)
+{
+	char text[64];
+
+	(void)state;
+	fake.on_register = kill_target;
+	snprintf(text, sizeof(text), "xbzrle: process %d has ended\n", target);
+	assert_said(send_to("file:dump", "--max-rounds", "3"), 1, text);
+	assert_int_equal(access("dump", F_OK), -1);
+}
+
+static void execute(unsigned int before)
+{
+	char path[32], name[16] = "";
+	FILE *comm;
+
+	if (before != 1)
+		return;
+	tell(EXEC, 0, 0);
+	snprintf(path, sizeof(path), "/proc/%d/comm", target);
+	while (strcmp(name, "sleep\n")) {
+		comm = fopen(path, "r");
+		if (!comm || !fgets(name, sizeof(name), comm))
+			break;
+		fclose(comm);
+	}
+}
+
+static void end_in_second_round(unsigned int before)
+{
+	kill_target(before - 1);
+}
+
+/* To the module it is the same. */
+static void execution_is_no_end(void **state)
+{
+	(void)state;
+	fake.on_sync = execute;
+	fake.sync_error = ESRCH;
+	assert_said(send_to("file:dump", "--max-rounds", "3"), 1,
+		    "has executed another program");
+	assert_non_null(strchr("RS", target_state()));
+	end(state);
+	assert_int_equal(begin(state), 0);
+	fake.on_sync = end_in_second_round;
+	fake.sync_error = ESRCH;
+	assert_said(send_to("file:dump", "--max-rounds", "3"), 1,
+		    "No such process");
+	assert_null(strstr(words, "executed"));
+}
+
 /* A receiver that says hello in its own way. */
 static void refuses_hellos(void **state)
 {
@@ -367,6 +474,14 @@ int main(void)
 		cmocka_unit_test_setup_teardown(many_regions_end_between_rounds,
 						begin, end),
 		cmocka_unit_test_setup_teardown(a_map_that_never_rests, begin,
+						end),
+		cmocka_unit_test_setup_teardown(what_is_mapped_until_the_pause,
+						begin, end),
+		cmocka_unit_test_setup_teardown(who_is_put_back_to_work_is_not_killed,
+						begin, end),
+		cmocka_unit_test_setup_teardown(a_process_that_ends_as_it_is_registered,
+						begin, end),
+		cmocka_unit_test_setup_teardown(execution_is_no_end, begin,
 						end),
 		cmocka_unit_test_setup_teardown(refuses_hellos, begin, end),
 	};
