@@ -267,7 +267,8 @@ static int read_frame(struct frame_link *link, enum frame_type due,
 				   link->next_in, be32toh(header.magic));
 	if (header.version != FRAME_VERSION)
 		return xbzrle_fail(err, EBADMSG, 0,
-				   "frame %u: transport version %u, this is version %u: " FRAME_SAME_VERSION,
+				   "frame %u: transport version %u, this is version %u: "
+				   FRAME_SAME_VERSION,
 				   link->next_in, header.version,
 				   FRAME_VERSION);
 	length = be32toh(header.length);

@@ -49,11 +49,13 @@ static int greet(struct receiver *receiver, struct xbzrle_error *err)
 		receiver->link.out >= 0;
 	if (hello.required & ~known)
 		return xbzrle_fail(err, EPROTO, 0,
-				   "the sender needs features %#" PRIx64 " that are not known here: " FRAME_SAME_VERSION,
+				   "the sender needs features %#" PRIx64 " that are not known here: "
+				   FRAME_SAME_VERSION,
 				   hello.required & ~known);
 	if (!(hello.offered & FRAME_FEATURE_XXH3_128))
 		return xbzrle_fail(err, EPROTO, 0,
-				   "the sender has no digests that are known here: " FRAME_SAME_VERSION);
+				   "the sender has no digests that are known here: "
+				   FRAME_SAME_VERSION);
 	if (!receiver->answers)
 		return 0;
 	hello.offered &= known;

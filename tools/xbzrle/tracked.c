@@ -66,7 +66,7 @@ static int begin(struct tracked *tracked, const struct maps_range *range,
 	/* Whoever receives it would refuse the next. */
 	if (tracked->count == XBZRLE_STREAM_REGIONS)
 		return xbzrle_fail(err, EOVERFLOW, 0,
-				   "process %d has mapped more than %u ranges since its first round: begin anew, or name those that stay with --map",
+				   "process %d has mapped more than %u ranges since its first round: start again, or name those that stay with --map",
 				   target->pid, XBZRLE_STREAM_REGIONS);
 	regions = reallocarray(tracked->regions, tracked->count + 1,
 			       sizeof(*regions));
