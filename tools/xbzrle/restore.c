@@ -261,10 +261,12 @@ static int print_rounds(const struct chain *chain,
 		entry = chain_entry(chain, i, err);
 		if (!entry)
 			return -err->code;
-		json_object_set_new(entry, "good",
-				    json_boolean(verdict->is_good[i]));
 		printf("%s\n    ", i ? "," : "");
-		ret = command_print_json(entry, JSON_COMPACT, err);
+		if (json_object_set_new(entry, "good",
+					json_boolean(verdict->is_good[i])))
+			ret = xbzrle_fail(err, ENOMEM, 0, "no memory");
+		else
+			ret = command_print_json(entry, JSON_COMPACT, err);
 		json_decref(entry);
 	}
 	return ret;
