@@ -926,7 +926,8 @@ int chain_cut_before(struct chain *chain, size_t index, json_t *entry,
 	ret = load(chain, err);
 	if (!ret)
 		ret = chain_find(chain, number, &index, err);
-	if (!ret && strcmp(known.text, chain->rounds[index].check.text))
+	if (!ret && (index >= chain->count ||
+		     strcmp(known.text, chain->rounds[index].check.text)))
 		ret = xbzrle_fail(err, EBUSY, 0,
 				  "somebody else has changed %s", chain->path);
 	if (ret)
