@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
+#include <stdint.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,7 +28,7 @@ static unsigned int stop_holders;
 static sigset_t mask_before;
 static volatile sig_atomic_t caught;
 static unsigned int patience;
-static time_t patience_ends;
+static int64_t patience_ends;	/* as now_ms() */
 
 static void on_signal(int number)
 {
@@ -63,12 +64,13 @@ void signals_catch(void)
 	sigaction(SIGXFSZ, &ignored, NULL);
 }
 
-static time_t now(void)
+/* In whole seconds a patience of one could be over at once. */
+static int64_t now_ms(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec;
+	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
 }
 
 /**
@@ -83,7 +85,7 @@ void signals_wait_for_peer(unsigned int seconds)
 	if (!seconds || patience)
 		return;
 	patience = seconds;
-	patience_ends = now() + seconds;
+	patience_ends = now_ms() + seconds * 1000LL;
 	alarm(seconds);
 }
 
@@ -139,7 +141,7 @@ void signals_release_stops(void)
  */
 int signals_check(struct xbzrle_error *err)
 {
-	if (!caught && patience && now() >= patience_ends)
+	if (!caught && patience && now_ms() >= patience_ends)
 		return xbzrle_fail(err, ETIMEDOUT, 0,
 				   "the peer has not moved for %u s", patience);
 	if (!caught)
