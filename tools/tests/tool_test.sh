@@ -162,6 +162,13 @@ closed() {
 	until [ -S closed.sock ] || ! kill -0 $pid 2>/dev/null; do
 		sleep 0.05
 	done
+	if [ "$(readlink /proc/$pid/fd/1 /proc/$pid/fd/2 | sort -u)" = /dev/null ]
+	then
+		ok "nothing of recv's own is standard output or error"
+	else
+		ls -l /proc/$pid/fd | sed 's/^/# /'
+		not_ok "nothing of recv's own is standard output or error"
+	fi
 	"$sample" good unix closed.sock >answer 2>&1
 	wait $pid
 	status=$?

@@ -49,7 +49,7 @@ static int greet(struct receiver *receiver, struct xbzrle_error *err)
 		receiver->link.out >= 0;
 	if (hello.required & ~known)
 		return xbzrle_fail(err, EPROTO, 0,
-				   "the sender needs features %#" PRIx64 " that are not known here: "
+				   "the sender needs features %#" PRIx64 " that are unknown here: "
 				   FRAME_SAME_VERSION,
 				   hello.required & ~known);
 	if (!(hello.offered & FRAME_FEATURE_XXH3_128))

@@ -325,17 +325,17 @@ static int check_hello(const struct frame_hello *ours,
 {
 	if (ours->required & ~theirs->offered)
 		return xbzrle_fail(err, EPROTO, 0,
-				   "the receiver lacks features %#" PRIx64 ", which are needed here: "
+				   "the receiver lacks features %#" PRIx64 ", needed here: "
 				   FRAME_SAME_VERSION,
 				   ours->required & ~theirs->offered);
 	if (theirs->required & ~ours->offered)
 		return xbzrle_fail(err, EPROTO, 0,
-				   "the receiver needs features %#" PRIx64 ", which were not offered: "
+				   "the receiver needs features %#" PRIx64 ", not offered: "
 				   FRAME_SAME_VERSION,
 				   theirs->required & ~ours->offered);
 	if (theirs->offered & ~ours->offered)
 		return xbzrle_fail(err, EPROTO, 0,
-				   "the receiver takes features %#" PRIx64 ", which were not offered: "
+				   "the receiver takes features %#" PRIx64 ", not offered: "
 				   FRAME_SAME_VERSION,
 				   theirs->offered & ~ours->offered);
 	return 0;
