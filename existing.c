@@ -280,7 +280,7 @@ bool xbzrle_existing_read(struct mm_struct *mm, pmd_t *pmdp,
 {
 	bool same = false;
 	unsigned int i;
-	spinlock_t *ptl;
+	spinlock_t *ptl; /* the PTEs' */
 	pte_t *ptep;
 	pmd_t pmd;
 
