@@ -493,6 +493,10 @@ static int pte_harvest_one(pte_t *ptep, unsigned long addr, void *data)
 		/* Who made it read-only before may not have flushed yet. */
 		walk->flush = true;
 		__set_bit(unit, pte->armed);
+		/*
+		 * A full barrier before the look at who holds the page: GUP has
+		 * its reference first, and then looks at the PTE again.
+		 */
 		xbzrle_region_found(region, unit, 1);
 	} else if (!xbzrle_dirty_test(&region->pending, unit)) {
 		return 0;

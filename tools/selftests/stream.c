@@ -220,7 +220,7 @@ TEST_F(stream, longest_delta)
 	const unsigned int most = 4092 - 3;
 	unsigned int i;
 
-	scramble(self->w.mem, 1);
+	mm_scramble(self->w.mem, 1);
 	ASSERT_EQ(0, dev_round(self->w.fd, self->w.model, 0));
 	for (i = 0; i < most; i++)
 		self->w.mem[i] ^= 0xff;
