@@ -579,6 +579,8 @@ usage() {
 	WORDS
 	run "$xbzrle" --help
 	expect 0 'send' "help"
+	run "$xbzrle" --version
+	expect 0 "^xbzrle [0-9]*\.[0-9]*\.[0-9]*\$" "the version"
 	status=0
 	"$xbzrle" --help >/dev/full 2>err || status=$?
 	expect 1 'cannot write: No space left' "help that is lost is told"

@@ -33,7 +33,8 @@ static void usage(FILE *to)
 {
 	size_t i;
 
-	fputs("Usage: xbzrle COMMAND [OPTION...]\n\n", to);
+	fputs("Usage: xbzrle COMMAND [OPTION...]\n"
+	      "       xbzrle --help | --version\n\n", to);
 	for (i = 0; i < COMMAND_COUNT; i++)
 		fprintf(to, "  %-8s  %s\n", commands[i].name,
 			commands[i].help);
@@ -79,6 +80,10 @@ int main(int argc, char **argv)
 	if (on_exit(check_printed, NULL))
 		return EXIT_FAILED;
 
+	if (argc >= 2 && !strcmp(argv[1], "--version")) {
+		puts("xbzrle " VERSION);
+		return EXIT_DONE;
+	}
 	if (argc >= 2 && (!strcmp(argv[1], "--help") ||
 			  !strcmp(argv[1], "help"))) {
 		usage(stdout);
