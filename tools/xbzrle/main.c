@@ -11,6 +11,7 @@
 #include "array.h"
 #include "command.h"
 #include "signals.h"
+#include "version.h"
 
 static const struct command {
 	const char *name;
