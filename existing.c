@@ -40,10 +40,19 @@ void xbzrle_ending_destroy(struct xbzrle_ending *ending)
 		atomic_dec(&ending->watch->gone);
 }
 
+/* From now on poll() tells of it; who waits there is to be woken, too. */
+static void ending_is_gone(struct xbzrle_ending *ending)
+{
+	if (ending->gone)
+		return;
+	ending->gone = true;
+	atomic_inc(&ending->watch->gone);
+}
+
 /**
  * xbzrle_ending_set() - the region has ended; the first reason stays
  * @ending: of the region
- * @ret: the errno
+ * @ret: the errno; -ESRCH if the target is gone
  * @addr: the address that showed it
  *
  * Context: any; takes @ending->lock.
@@ -56,6 +65,9 @@ int xbzrle_ending_set(struct xbzrle_ending *ending, int ret, unsigned long addr)
 		ending->ended = ret;
 		ending->addr = addr;
 	}
+	/* Its memory may be torn down only after that was seen. */
+	if (ret == -ESRCH)
+		ending_is_gone(ending);
 	ret = ending->ended;
 	spin_unlock(&ending->lock);
 	return ret;
@@ -106,10 +118,8 @@ bool xbzrle_ending_note(struct xbzrle_ending *ending,
 		ending->ended = dies ? -ESRCH : -EFAULT;
 		ending->addr = addr;
 	}
-	if (gone && !ending->gone) {
-		ending->gone = true;
-		atomic_inc(&ending->watch->gone);
-	}
+	if (gone)
+		ending_is_gone(ending);
 	return gone;
 }
 

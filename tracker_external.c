@@ -175,7 +175,7 @@ static int external_find_all(struct xbzrle_external *external)
 			ret = -EINTR;
 		cond_resched();
 	}
-	mmput_async(external->mm);
+	mmput(external->mm);
 	return ret;
 }
 
@@ -315,7 +315,7 @@ static long external_get(struct xbzrle_region *region, unsigned long unit,
 		got = external_try_get(external, addr, nr, pages);
 		cond_resched();
 	}
-	mmput_async(external->mm);
+	mmput(external->mm);
 
 	if (got == -ENOMEM || got == -EINTR)
 		return got;

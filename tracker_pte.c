@@ -693,7 +693,7 @@ static int pte_harvest(struct xbzrle_region *region)
 		pte_note_dirty(pte);
 	if (!ret && xmm_has_foreign(pte->xmm))
 		ret = pte_end(pte, -EOPNOTSUPP, pte->start);
-	mmput_async(pte->mm);
+	mmput(pte->mm);
 	return ret ?: pte_check(region, &ended_addr);
 }
 
@@ -749,7 +749,7 @@ static long pte_get(struct xbzrle_region *region, unsigned long unit,
 	if (!mmget_not_zero(pte->mm))
 		return pte_end(pte, -ESRCH, addr);
 	if (mmap_read_lock_killable(pte->mm)) {
-		mmput_async(pte->mm);
+		mmput(pte->mm);
 		return -EINTR;
 	}
 	/* What has been unmapped has told so by now, and nothing else can be. */
@@ -767,7 +767,7 @@ static long pte_get(struct xbzrle_region *region, unsigned long unit,
 		ret = pte_get_private(pte, addr, nr, pages);
 unlock:
 	mmap_read_unlock(pte->mm);
-	mmput_async(pte->mm);
+	mmput(pte->mm);
 	return ret;
 }
 
@@ -785,7 +785,7 @@ static void pte_release(struct xbzrle_region *region)
 	pte_allow_huge(pte, alive);
 	mmap_write_unlock(pte->mm);
 	if (alive)
-		mmput_async(pte->mm);
+		mmput(pte->mm);
 
 	mmu_notifier_put(&pte->xmm->notifier);
 	mmdrop(pte->mm);
