@@ -357,6 +357,12 @@ static inline u8 *put_ended(u8 *out, const u8 **equal, const u8 *new,
 	return out;
 }
 
+/* Is a byte of four blocks equal? */
+static inline bool any_equal(const u64 *equal)
+{
+	return equal[0] | equal[1] | equal[2] | equal[3];
+}
+
 /*
  * Append the runs of all blocks but the last, while there is room without asking
  * for each. The blocks to go on with are put in @left; an open run goes on in the
@@ -396,8 +402,11 @@ static inline bool put_inner(struct encoder *to, const struct xbzrle_diff *diff,
 			out = put_ended(out, &equal, new, &starts, ends);
 		if (unlikely(starts)) {
 			start = new + __ffs64(starts);
-			while (++i < NR_INNER && !diff->equal[i])
-				;
+			for (i++; i + 4 <= NR_INNER; i += 4)
+				if (any_equal(diff->equal + i))
+					break;
+			while (i < NR_INNER && !diff->equal[i])
+				i++;
 			if (i == NR_INNER) {
 				to->start = start;
 				to->open = 1;
