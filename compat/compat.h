@@ -239,9 +239,8 @@ static inline void xbzrle_flush_tlb_mm(struct mm_struct *mm)
 #endif
 
 /*
- * Freezing a page has to take its PTE away and put it back. On arm64 modules
- * cannot do that as it is done for a page that is new there, with its tags, and
- * on s390x not at all.
+ * Freezing a page has to take its PTE away and put it back, which modules cannot
+ * do on s390x.
  */
 #if XBZRLE_HAVE_TRACKER_PTE && !defined(CONFIG_S390)
 #define XBZRLE_HAVE_CAPTURE_FREEZE	1
@@ -249,7 +248,14 @@ static inline void xbzrle_flush_tlb_mm(struct mm_struct *mm)
 #define XBZRLE_HAVE_CAPTURE_FREEZE	0
 #endif
 
-#if defined(CONFIG_ARM64) && LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+/*
+ * On arm64 set_pte_at() has the page's tags made, by what is not exported. The
+ * page was mapped a moment ago and has them. Who counts mappings got a name for
+ * many with "mm: Convert set_pte_at() to set_ptes() in page_table_check", and the
+ * address again with "mm/page_table_check: Provide addr parameter to
+ * page_table_check_ptes_set()".
+ */
+#ifdef CONFIG_ARM64
 #include <linux/page_table_check.h>
 
 static inline void xbzrle_put_pte_back(struct mm_struct *mm,
@@ -258,8 +264,10 @@ static inline void xbzrle_put_pte_back(struct mm_struct *mm,
 {
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
 	page_table_check_pte_set(mm, addr, ptep, entry);
-#else
+#elif LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
 	page_table_check_ptes_set(mm, ptep, entry, 1);
+#else
+	page_table_check_ptes_set(mm, addr, ptep, entry, 1);
 #endif
 	set_pte(ptep, entry);
 }

@@ -17,6 +17,7 @@ readonly KERNELS='
 6.12		6.12	amd64	-			-	bookworm-backports
 7.3		7.3	amd64	-			gcc-14	trixie trixie-backports
 6.1-arm64	6.1	arm64	aarch64-linux-gnu-	-	-
+6.12-arm64	6.12	arm64	aarch64-linux-gnu-	-	bookworm-backports
 6.1-s390x	6.1	s390x	s390x-linux-gnu-	-	-
 '
 
@@ -30,17 +31,18 @@ die() {
 	exit 1
 }
 
-# select_kernel NAME: sets series, arch, cross and compiler, and has apt speak
-# of the packages that the kernel comes from.
+# select_kernel NAME: sets series, arch, cross, compiler and suites, and has apt
+# speak of the packages that the kernel comes from.
 select_kernel() {
-	local name suites
+	local name
 
 	# shellcheck disable=SC2034 # each caller uses some of them
 	while read -r name series arch cross compiler suites; do
 		[ "$name" = "$1" ] || continue
 		cross=${cross#-}
 		compiler=${compiler#-}
-		use_packages "$arch" "${suites#-}"
+		suites=${suites#-}
+		use_packages "$arch" "$suites"
 		return
 	done <<<"$KERNELS"
 	die "no kernel '$1' in the table of tools/vm/cache.sh"
