@@ -190,9 +190,9 @@ int mm_write_file(const char *path, const char *text)
 }
 
 /**
- * mm_read_file - read a setting
+ * mm_read_file - read a setting, or what else the kernel tells in a file
  * @path: where
- * @text: gets it, NUL-terminated
+ * @text: gets it, NUL-terminated, and what does not fit is left out
  * @size: of @text
  *
  * Return: 0 or a negative errno.
@@ -200,16 +200,22 @@ int mm_write_file(const char *path, const char *text)
 int mm_read_file(const char *path, char *text, size_t size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t len = 0;
 	ssize_t n;
 
 	if (fd < 0)
 		return -errno;
-	n = read(fd, text, size - 1);
-	close(fd);
+	/* One read() of what the kernel makes up gives no more than a page or so. */
+	do {
+		n = read(fd, text + len, size - 1 - len);
+		if (n > 0)
+			len += n;
+	} while (n > 0 && len < size - 1);
 	if (n < 0)
-		return -errno;
-	text[n] = 0;
-	return 0;
+		n = -errno;
+	close(fd);
+	text[len] = 0;
+	return n < 0 ? n : 0;
 }
 
 /**
