@@ -30,7 +30,7 @@
 /* Calls that are made twice, to see that they are the same. */
 #define REPEATED	400
 /* How much longer than asked for the rarest things are waited for. */
-#define PATIENCE	4
+#define PATIENCE	16
 #define SPLICE_MAX	(64U << 10)
 
 /**
