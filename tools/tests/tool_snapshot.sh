@@ -80,9 +80,9 @@ in_time_or_told() {
 		"$least" "$3"
 }
 
-# goes_on NAME: the bank runs and is not stopped
+# goes_on NAME: the bank runs and is not stopped; it may wait for a page
 goes_on() {
-	grep -q '^State:.[RS]' "/proc/$bank/status"
+	grep -q '^State:.[RSD]' "/proc/$bank/status"
 	result $? "the process goes on: $1"
 }
 
@@ -91,18 +91,30 @@ end_bank() {
 	wait $bank 2>/dev/null
 }
 
+# all_stopped: wait until no thread of the bank goes on
+all_stopped() {
+	turn=0
+	while grep -h '^State:' /proc/$bank/task/*/status | grep -qv ':.T' &&
+	      [ $turn -lt 600 ]; do
+		turn=$((turn + 1))
+		sleep 0.1
+	done
+}
+
 # A copy that is not of one instant has to be told from one that is.
 control() {
 	bank steady
 	torn=0
-	for _ in 1 2 3 4 5 6 7 8; do
+	turn=0
+	while [ $torn = 0 ] && [ $turn -lt 50 ]; do
+		turn=$((turn + 1))
 		tool_bank copy $bank "${range%-*}" >copy.img
 		tool_bank check copy.img >log 2>&1 || torn=1
 	done
 	[ $torn = 1 ]
 	result $? "a copy that is not of one instant is found"
 	kill -STOP $bank
-	sleep 0.2
+	all_stopped
 	tool_bank copy $bank "${range%-*}" >copy.img
 	tool_bank check copy.img >log 2>&1
 	result $? "and one of a process that is stopped is good"

@@ -19,11 +19,44 @@ result() {
 	sed 's/^/# /' send.log recv.log 2>/dev/null
 }
 
-# target HOW: sets target
+# soon COMMAND...: wait for something, but not for ever
+soon() {
+	turn=0
+	until "$@" || [ $turn -eq 600 ]; do
+		turn=$((turn + 1))
+		sleep 0.1
+	done
+}
+
+# target HOW: sets target, which has written most of its memory then
 target() {
-	tool_writer "$1" &
+	: >ready
+	tool_writer "$1" >ready &
 	target=$!
-	sleep 0.3
+	soon [ -s ready ]
+}
+
+# is_stopped: is the target?
+is_stopped() {
+	grep -q '^State:.T' "/proc/$target/status"
+}
+
+# has_begun DIR: something is being received into it
+# shellcheck disable=SC2317 # called by soon
+has_begun() {
+	set -- "$1"/*.img
+	[ -e "$1" ]
+}
+
+# has_target: the sender has got hold of its process
+# shellcheck disable=SC2317 # called by soon
+has_target() {
+	for fd in "/proc/$sender/fd"/*; do
+		case $(readlink "$fd") in
+		*pidfd*)	return 0 ;;
+		esac
+	done
+	return 1
 }
 
 # receive DIR: sets receiver
@@ -36,9 +69,9 @@ receive() {
 	done
 }
 
-# goes_on: the target runs and is not stopped
+# goes_on: the target runs and is not stopped; it may wait for a page
 goes_on() {
-	grep -q '^State:.[RS]' "/proc/$target/status"
+	grep -q '^State:.[RSD]' "/proc/$target/status"
 }
 
 transfers() {
@@ -72,7 +105,7 @@ troubles() {
 	receive killed
 	xbzrle send --pid $target --bandwidth 1M unix:socket >send.log 2>&1 &
 	sender=$!
-	sleep 1
+	soon has_begun killed
 	kill -9 $receiver
 	wait $sender
 	sent=$?
@@ -97,7 +130,7 @@ troubles() {
 	echo before >kept
 	xbzrle send --pid $target --bandwidth 1M file:kept >send.log 2>&1 &
 	sender=$!
-	sleep 1
+	soon [ -s kept.new ]
 	kill -INT $sender
 	wait $sender
 	sent=$?
@@ -105,9 +138,10 @@ troubles() {
 	[ "$(cat kept)" = before ] && [ ! -e kept.new ]
 	result $? "a file stays as it was when it could not all be sent"
 
+	rm -f file
 	xbzrle send --pid $target --bandwidth 1M - >file 2>send.log &
 	sender=$!
-	sleep 1
+	soon [ -s file ]
 	kill -INT $sender
 	wait $sender
 	xbzrle recv --output broken file:file >recv.log 2>&1
@@ -117,7 +151,7 @@ troubles() {
 	xbzrle send --pid $target --map heap --bandwidth 1M file:file \
 		>send.log 2>&1 &
 	sender=$!
-	sleep 1
+	soon [ -s file.new ]
 	kill -9 $target
 	wait $sender
 	sent=$?
@@ -159,11 +193,13 @@ ends() {
 disturbed() {
 	for then in kill stop; do
 		target steady
+		rm -f all-there
 		xbzrle send --pid $target --max-rounds 1 --then $then \
-			"exec:cat >disturbed; sleep 4" >send.log 2>&1 &
+			"exec:cat >disturbed; : >all-there; sleep 4" \
+			>send.log 2>&1 &
 		sender=$!
-		sleep 2
-		grep -q '^State:.T' /proc/$target/status
+		soon [ -e all-there ]
+		is_stopped
 		result $? "--then $then: it is stopped while the command runs"
 		kill -CONT $target
 		wait $sender
@@ -177,7 +213,9 @@ disturbed() {
 	xbzrle send --pid $target --max-rounds 1 --bandwidth 4M file:disturbed \
 		>send.log 2>&1 &
 	sender=$!
-	sleep 1
+	soon is_stopped
+	# So that who has stopped it sees that as well.
+	sleep 0.5
 	kill -CONT $target
 	wait $sender
 	sent=$?
@@ -207,11 +245,7 @@ off_terminal() {
 
 # goes_on_soon: before somebody loses patience
 goes_on_soon() {
-	turn=0
-	until goes_on || [ $turn -eq 200 ]; do
-		turn=$((turn + 1))
-		sleep 0.1
-	done
+	soon goes_on
 	goes_on
 }
 
@@ -220,7 +254,8 @@ with_number() {
 	turn=0
 	until target=
 		echo $(($1 - 1)) >/proc/sys/kernel/ns_last_pid
-		tool_writer steady &
+		: >ready
+		tool_writer steady >ready &
 		target=$!
 		[ $target -eq "$1" ] || [ $turn -eq 50 ]
 	do
@@ -243,14 +278,14 @@ replaced() {
 	kill -STOP $receiver
 	xbzrle send --pid $target unix:socket >send.log 2>&1 &
 	sender=$!
-	sleep 1
+	soon has_target
 	old=$target
 	kill -9 $old
 	wait $old
 	with_number $old
 	result $? "a process has the number of one that has ended"
 	# It has to have memory that could be sent.
-	sleep 0.5
+	soon [ -s ready ]
 	kill -CONT $receiver
 	wait $sender
 	sent=$?
@@ -266,8 +301,9 @@ replaced() {
 terminals() {
 	target steady
 	on_terminal '\023' xbzrle send --pid $target --max-rounds 1 file:tty
-	sleep 3
-	goes_on
+	# That all is there comes before the process goes on.
+	soon [ -e tty ]
+	goes_on_soon
 	result $? "a terminal that is held does not keep the process stopped"
 	printf '\021' >&4
 	off_terminal
@@ -277,8 +313,8 @@ terminals() {
 
 	on_terminal '\021' xbzrle send --pid $target --max-rounds 1 \
 		--bandwidth 4M file:tty
-	sleep 1
-	grep -q '^State:.T' /proc/$target/status
+	soon is_stopped
+	is_stopped
 	result $? "the process is stopped for the last round"
 	printf '\032' >&4
 	goes_on_soon

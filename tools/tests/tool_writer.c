@@ -2,7 +2,7 @@
 /*
  * A target for the tool's tests in the VM: it writes all over its heap and a
  * mapping, and on the way its memory map changes in the ways that a real
- * program's does. usage: tool_writer
+ * program's does. Says so when there is something to send. usage: tool_writer
  * steady|grow|unmap|drop|guard|threads|shared
  */
 #define _GNU_SOURCE
@@ -25,6 +25,8 @@
 #define HEAP_STEP	(1 << 20)
 #define HEAP_MAX	(24 << 20)
 #define MAP_SIZE	(8 << 20)
+/* After so many most pages have been written. */
+#define READY_TURNS	150
 
 static uint64_t seed = 1;
 
@@ -128,6 +130,9 @@ int main(int argc, char **argv)
 	}
 
 	for (turn = 0;; turn++) {
+		/* Without stdio, whose buffer would be in the way of the heap. */
+		if (turn == READY_TURNS && write(STDOUT_FILENO, "ready\n", 6) != 6)
+			return 1;
 		scribble(heap, heap_size, 20);
 		scribble(map, MAP_SIZE / 2, 20);
 		if (!strcmp(how, "drop")) {
