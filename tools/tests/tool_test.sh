@@ -318,6 +318,8 @@ leftovers() {
 }
 
 files() {
+	local pid
+
 	run "$xbzrle" recv --output evil "exec:$sample evilname"
 	if [ "$status" = 0 ] && [ -f evil/_._.._.etc_pass_wd.img ] &&
 	   [ "$(find evil -type f | wc -l)" = 2 ]; then
@@ -342,8 +344,16 @@ files() {
 		not_ok "a link in the folder is not followed"
 	fi
 	"$sample" huge >huge.bin
-	run timeout 1 "$xbzrle" recv --output huge file:huge.bin
-	expect 124 'ended by Terminated' "a signal ends the digest of a hole"
+	"$xbzrle" recv --output huge file:huge.bin >out 2>err &
+	pid=$!
+	until [ -e huge/huge.img ] || ! kill -0 $pid 2>/dev/null; do
+		sleep 0.05
+	done
+	sleep 0.5
+	kill -TERM $pid
+	wait $pid
+	status=$?
+	expect 1 'ended by Terminated' "a signal ends the digest of a hole"
 	# 73 KB, for which 34 MB would be kept.
 	run "$xbzrle" recv --memory 16M --output wide "exec:$sample wide"
 	expect 1 'than the 16777216 bytes of memory.*allow more with --memory' \
