@@ -287,18 +287,20 @@ static bool mapping_collect(struct xbzrle_mapping *mapping, unsigned long first,
 /*
  * Stop all writers of the run's locked pages, and report those that had any. Not
  * all at once by wp_shared_mapping_range(), which ends at the first mapping that
- * is private or read-only. Such can be made by anybody at any time.
+ * is private or read-only. Such can be made by anybody at any time. True if some
+ * may go on until a TLB is flushed.
  */
-static void mapping_protect(struct xbzrle_mapping *mapping, unsigned long first,
+static bool mapping_protect(struct xbzrle_mapping *mapping, unsigned long first,
 			    unsigned long nr)
 {
 	DECLARE_BITMAP(writable, MAPPING_RUN_MAX) = {};
 	struct xbzrle_region *region = &mapping->region;
 	unsigned long i, same;
 	struct folio *folio;
+	bool late;
 
-	xbzrle_file_writable(mapping_of(mapping), mapping->first + first, nr,
-			     writable);
+	late = xbzrle_file_writable(mapping_of(mapping), mapping->first + first,
+				    nr, writable);
 	xbzrle_race_window();
 	for (i = 0; i < nr; i += same) {
 		same = mapping_count_same(mapping, i, nr);
@@ -320,15 +322,25 @@ static void mapping_protect(struct xbzrle_mapping *mapping, unsigned long first,
 					    first + i, same, false);
 		}
 	}
+	return late;
+}
+
+/* Whoever isolates a page has no reference yet when the flag goes. */
+static bool mapping_is_held(struct folio *folio, unsigned long same)
+{
+	return !folio_test_lru(folio) ||
+	       xbzrle_region_page_held(folio_page(folio, 0), same) ||
+	       !folio_test_lru(folio);
 }
 
 /*
  * Who holds a page may write it at any time, and set its flag afterwards. So may
  * threads whose PTEs reclaim has taken away, until the TLB is flushed; then the
- * page goes back to the list from which it was isolated.
+ * page goes back to the list from which it was isolated. And with @late those of
+ * any page that has had its flag set.
  */
 static void mapping_find_held(struct xbzrle_mapping *mapping,
-			      unsigned long first, unsigned long nr)
+			      unsigned long first, unsigned long nr, bool late)
 {
 	struct xbzrle_region *region = &mapping->region;
 	unsigned long i, same;
@@ -337,11 +349,9 @@ static void mapping_find_held(struct xbzrle_mapping *mapping,
 	for (i = 0; i < nr; i += same) {
 		same = mapping_count_same(mapping, i, nr);
 		folio = mapping->run[i];
-		/* Whoever isolates it has no reference yet when the flag goes. */
 		if (!folio ||
-		    (folio_test_lru(folio) &&
-		     !xbzrle_region_page_held(folio_page(folio, 0), same) &&
-		     folio_test_lru(folio)))
+		    (!mapping_is_held(folio, same) &&
+		     !(late && xbzrle_dirty_test(&region->pending, first + i))))
 			continue;
 		xbzrle_region_found(region, first + i, same);
 		xbzrle_dirty_add_range(&region->dirty, first + i, same);
@@ -352,6 +362,8 @@ static void mapping_find_held(struct xbzrle_mapping *mapping,
 static void mapping_harvest_run(struct xbzrle_mapping *mapping,
 				unsigned long first, unsigned long nr)
 {
+	bool late;
+
 	mapping_load_run(mapping, first, nr);
 	mapping_hold_run(mapping, first, nr);
 	xbzrle_race_window();
@@ -364,7 +376,7 @@ static void mapping_harvest_run(struct xbzrle_mapping *mapping,
 
 	mapping_collect(mapping, first, nr, true);
 	xbzrle_race_window();
-	mapping_protect(mapping, first, nr);
+	late = mapping_protect(mapping, first, nr);
 	xbzrle_race_window();
 	/*
 	 * Whoever unmaps sets the flag, and so does KVM: either when it gives up
@@ -372,11 +384,11 @@ static void mapping_harvest_run(struct xbzrle_mapping *mapping,
 	 * having it give up the page afterwards.
 	 */
 	if (mapping_collect(mapping, first, nr, true)) {
-		mapping_protect(mapping, first, nr);
+		late |= mapping_protect(mapping, first, nr);
 		mapping_collect(mapping, first, nr, false);
 	}
 	xbzrle_race_window();
-	mapping_find_held(mapping, first, nr);
+	mapping_find_held(mapping, first, nr, late);
 
 	mapping_unlock_run(mapping, nr);
 }

@@ -249,6 +249,19 @@ static inline void xbzrle_flush_tlb_mm(struct mm_struct *mm)
 #endif
 
 /*
+ * Since "mm: pgtable: reclaim empty PTE page in madvise(MADV_DONTNEED)" a page
+ * table may go before TLBs are flushed of what it mapped, so that nobody who looks
+ * for its lock waits for that.
+ */
+#ifdef CONFIG_PT_RECLAIM
+#include <linux/mm_inline.h>
+
+#define xbzrle_tables_go_unflushed	mm_tlb_flush_pending
+#else
+#define xbzrle_tables_go_unflushed(mm)	false
+#endif
+
+/*
  * On arm64 set_pte_at() has the page's tags made, by what is not exported. The
  * page was mapped a moment ago and has them. Who counts mappings got a name for
  * many with "mm: Convert set_pte_at() to set_ptes() in page_table_check", and the

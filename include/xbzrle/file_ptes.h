@@ -7,7 +7,7 @@
 
 struct address_space;
 
-void xbzrle_file_writable(struct address_space *mapping, pgoff_t index,
+bool xbzrle_file_writable(struct address_space *mapping, pgoff_t index,
 			  unsigned long nr, unsigned long *writable);
 
 #endif /* _XBZRLE_FILE_PTES_H */
