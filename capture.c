@@ -92,9 +92,9 @@ static void capture_keep(struct xbzrle_keeper *keeper,
 		container_of(keeper, struct xbzrle_capturer, keeper);
 	unsigned long key = region->key + unit;
 
-	if (moment && keep_moment(capture, key, page))
+	if (moment && (!page || keep_moment(capture, key, page)))
 		WRITE_ONCE(capture->torn, true);
-	else if (!moment)
+	else if (!moment && page)
 		keep_base(capture, key, page);
 }
 

@@ -112,7 +112,7 @@ void xbzrle_region_settle_writes(struct xbzrle_region *region)
  * @region: the region, of a tracker that sees every write begin
  * @unit: the unit
  * @page: its page, which nobody can write and no harvest can pass before the
- *	call has returned
+ *	call has returned; NULL for a broken one that is punched out
  *
  * Puts the unit in the dirty set, and has its content kept if this is the first
  * write since a harvest. The content is then what was sent last, or, if the

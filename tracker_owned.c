@@ -176,7 +176,8 @@ static int owned_file_mmap(struct file *file, struct vm_area_struct *vma)
 /*
  * What a round of a moment has still to send is kept before it goes. Units may
  * leave the pending set while it is looked through. A hole is filled first, as
- * it has no lock that keeps others from doing so and writing there meanwhile.
+ * it has no lock that keeps others from doing so and writing there meanwhile. A
+ * broken page goes, which is what a hole is punched for, and the moment with it.
  */
 static int owned_keep_range(struct xbzrle_owned *owned, unsigned long first,
 			    unsigned long nr)
@@ -184,6 +185,7 @@ static int owned_keep_range(struct xbzrle_owned *owned, unsigned long first,
 	struct address_space *mapping = owned->shmem->f_mapping;
 	unsigned long end = first + nr;
 	struct folio *folio;
+	struct page *page;
 
 	while (READ_ONCE(owned->region.moment_begun) &&
 	       READ_ONCE(owned->region.keeper) &&
@@ -192,12 +194,19 @@ static int owned_keep_range(struct xbzrle_owned *owned, unsigned long first,
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		folio = shmem_read_folio(mapping, first);
-		if (IS_ERR(folio))
-			return PTR_ERR(folio);
+		if (IS_ERR(folio)) {
+			/* Older kernels say so of a broken page, too. */
+			if (PTR_ERR(folio) != -EIO)
+				return PTR_ERR(folio);
+			xbzrle_region_write(&owned->region, first++, NULL);
+			continue;
+		}
 		folio_lock(folio);
+		page = folio_file_page(folio, first);
+		/* To keep a broken one would be to read it, a machine check. */
 		if (folio->mapping == mapping)
 			xbzrle_region_write(&owned->region, first,
-					    folio_file_page(folio, first));
+					    PageHWPoison(page) ? NULL : page);
 		folio_unlock(folio);
 		folio_put(folio);
 		first++;

@@ -31,9 +31,10 @@ struct xbzrle_watch {
 
 /**
  * struct xbzrle_keeper - who wants the content of pages that are about to change
- * @keep: copy a page that nobody writes during the call. @moment: the round
- *	that is being read is to have this content. Otherwise it is what was
- *	last sent of the unit. May sleep; under the region's keeper_lock.
+ * @keep: copy a page that nobody writes during the call, or learn by NULL that it
+ *	cannot be read. @moment: the round that is being read is to have this
+ *	content. Otherwise it is what was last sent of the unit. May sleep; under
+ *	the region's keeper_lock.
  *
  * @frozen: take over a reference on a page that never changes again, which is
  *	what the next round is to have of the unit. May sleep; session's lock.

@@ -679,6 +679,36 @@ TEST_F(preimage, swapped_out_after_the_moment)
 	EXPECT_ROUND();
 }
 
+/* Nobody reads it, not even to keep it; who wants to be rid of it can. */
+TEST_F(preimage, broken_page_is_punched)
+{
+	pid_t child;
+	int status;
+	char byte;
+
+	touch(self->mem, 0, 8);
+	ASSERT_EQ(0, dev_sync(self->fd, MOMENT, NULL));
+	child = fork();
+	if (!child)
+		_exit(madvise(self->mem + 4 * UNIT, UNIT, MADV_HWPOISON) &&
+		      errno == EINVAL);
+	/* Some kernels (6.12) end who does that with SIGBUS. */
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	if (WIFEXITED(status) && WEXITSTATUS(status))
+		return;
+	ASSERT_EQ(-1, pread(self->rfd, &byte, 1, 4 * UNIT));
+	ASSERT_EQ(EIO, errno);
+	EXPECT_EQ(-EIO, dev_read_round(self->fd, self->model, 65536));
+	ASSERT_EQ(0, fallocate(self->rfd, PUNCH, 3 * UNIT, 4 * UNIT));
+	EXPECT_EQ(-ENOSPC, dev_read_round(self->fd, self->model, 65536));
+	ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+	EXPECT_EQ(1, STAT(torn_rounds));
+	/* What is mapped there stays what it was, until it is mapped anew. */
+	ASSERT_EQ(self->mem, mmap(self->mem, LENGTH, PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_FIXED, self->rfd, 0));
+	EXPECT_ROUND();
+}
+
 TEST_F(preimage, child_writes_after_the_moment)
 {
 	pid_t child;
