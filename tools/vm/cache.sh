@@ -17,7 +17,7 @@ readonly KERNELS='
 6.12		6.12	amd64	-			-	bookworm-backports
 7.3		7.3	amd64	-			gcc-14	trixie trixie-backports
 6.1-arm64	6.1	arm64	aarch64-linux-gnu-	-	-
-6.12-arm64	6.12	arm64	aarch64-linux-gnu-	-	bookworm-backports
+6.12-arm64	6.12	arm64	aarch64-linux-gnu-	-	bookworm bookworm-backports
 6.1-s390x	6.1	s390x	s390x-linux-gnu-	-	-
 '
 
