@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -19,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,7 +39,7 @@
 #define AREA_TEXT	"200000000000-200001000000"
 
 /* What the target is told to do, and has done. */
-enum order { NOTHING, MAP, UNMAP, EXEC };
+enum order { NOTHING, MAP, UNMAP, EXEC, SHARE };
 
 struct orders {
 	volatile enum order order;
@@ -72,8 +74,21 @@ static void unmap(unsigned int first, unsigned int count)
 		munmap(place(i), PAGE);
 }
 
+/* Another process with the same memory, which it writes. */
+static int write_on(void *arg)
+{
+	volatile unsigned char *byte = arg;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;; usleep(10))
+		++*byte;
+	return 0;
+}
+
 static void be_target(void)
 {
+	static char stack[65536];
+
 	/* The sender is no parent of it. */
 	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -89,6 +104,10 @@ static void be_target(void)
 			orders->order = NOTHING;
 			execlp("sleep", "sleep", "1000", NULL);
 			_exit(1);
+		case SHARE:
+			clone(write_on, stack + sizeof(stack),
+			      CLONE_VM | SIGCHLD, place(0));
+			break;
 		default:
 			continue;
 		}
@@ -359,6 +378,44 @@ static void who_is_put_back_to_work_is_not_killed(void **state)
 	assert_said(receive("file:dump", "images"), 0, "digests agree");
 }
 
+static unsigned char byte_of_target(void)
+{
+	unsigned char byte = 0;
+	struct iovec to = { &byte, 1 }, from = { place(0), 1 };
+
+	assert_int_equal(process_vm_readv(target, &to, 1, &from, 1, 0), 1);
+	return byte;
+}
+
+static void who_shares_the_memory_is_stopped(void **state)
+{
+	unsigned char byte;
+
+	(void)state;
+	if (lacks_kcmp())
+		skip();
+	tell(SHARE, 0, 0);
+	byte = byte_of_target();
+	while (byte == byte_of_target())
+		usleep(1000);
+	assert_said(send_to("exec:cat >dump", "--then", "kill"), 1,
+		    "shares its memory with");
+	assert_goes_on();
+	byte = byte_of_target();
+	while (byte == byte_of_target())
+		usleep(1000);
+	assert_said(send_to("exec:cat >dump", "--then", "cont"), 0, "stopped");
+	assert_said(receive("file:dump", "images"), 0, "digests agree");
+	byte = byte_of_target();
+	while (byte == byte_of_target())
+		usleep(1000);
+	assert_said(send_to("exec:cat >dump2", "--then", "stop"), 0, "stopped");
+	byte = byte_of_target();
+	usleep(20000);
+	assert_int_equal(byte, byte_of_target());
+	assert_said(receive("file:dump2", "images2"), 0, "digests agree");
+}
+
 static void kill_target(unsigned int before)
 {
 	if (before != 0)
@@ -488,6 +545,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_map_that_never_rests, begin,
 						end),
 		cmocka_unit_test_setup_teardown(what_is_mapped_until_the_pause,
+						begin, end),
+		cmocka_unit_test_setup_teardown(who_shares_the_memory_is_stopped,
 						begin, end),
 		cmocka_unit_test_setup_teardown(who_is_put_back_to_work_is_not_killed,
 						begin, end),

@@ -367,6 +367,24 @@ int pause_begin(struct pause *pause, struct xbzrle_error *err)
 }
 
 /**
+ * pause_running() - who that shares the target's memory was put back to work?
+ * @pause: pause that began, of no group
+ *
+ * Return: the process, or 0 if they are all stopped, or have ended.
+ */
+pid_t pause_running(const struct pause *pause)
+{
+	size_t i;
+
+	for (i = 0; i < pause->other_count; i++) {
+		if (!target_is_stopped(&pause->others[i]) &&
+		    !target_has_ended(&pause->others[i]))
+			return pause->others[i].pid;
+	}
+	return 0;
+}
+
+/**
  * pause_held() - has nobody ended the pause for us?
  * @pause: pause that began
  *
@@ -374,16 +392,22 @@ int pause_begin(struct pause *pause, struct xbzrle_error *err)
  */
 bool pause_held(const struct pause *pause)
 {
-	size_t i;
-
 	if (pause->group)
 		return event_is(pause, "frozen 1");
-	for (i = 0; i < pause->other_count; i++) {
-		if (!target_is_stopped(&pause->others[i]) &&
-		    !target_has_ended(&pause->others[i]))
-			return false;
-	}
-	return target_is_stopped(pause->target);
+	return !pause_running(pause) && target_is_stopped(pause->target);
+}
+
+/**
+ * pause_keep() - leave those that are stopped to others as they are
+ * @pause: pause that began, of no group
+ */
+void pause_keep(struct pause *pause)
+{
+	size_t i;
+
+	for (i = 0; i < pause->other_count; i++)
+		target_keep_stopped(&pause->others[i]);
+	target_keep_stopped(pause->target);
 }
 
 /**

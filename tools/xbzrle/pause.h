@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include <xbzrle.h>
 
@@ -34,7 +35,9 @@ struct pause {
 int pause_open(struct pause *pause, struct target *target, const char *group,
 	       struct xbzrle_error *err);
 int pause_begin(struct pause *pause, struct xbzrle_error *err);
+pid_t pause_running(const struct pause *pause);
 bool pause_held(const struct pause *pause);
+void pause_keep(struct pause *pause);
 void pause_end(struct pause *pause);
 void pause_close(struct pause *pause);
 

@@ -215,18 +215,39 @@ static int send_digests(struct sender *sender, uint32_t *digests,
 static int check_held(const struct sender *sender, struct xbzrle_error *err)
 {
 	const struct target *target = &sender->target;
+	pid_t running;
 	int tries;
 
 	/* Who is killed is not stopped any more, and does nothing. */
 	for (tries = 0; tries < HELD_TRIES; tries++) {
-		if (target_is_stopped(target) || target_is_dying(target) ||
-		    target_has_ended(target))
+		running = pause_running(&sender->pause);
+		if (!running && !target_is_stopped(target) &&
+		    !target_is_dying(target) && !target_has_ended(target))
+			running = target->pid;
+		if (!running)
 			return 0;
 		usleep(1000);
 	}
 	return xbzrle_fail(err, EBUSY, 0,
 			   "process %d was put back to work by somebody else, so it is not what was sent any more; it goes on: keep others from sending SIGCONT, and send it again",
-			   target->pid);
+			   running);
+}
+
+/*
+ * Everybody who can write the memory. Nobody is killed whom nobody has named, but
+ * what such a process writes after the other's end would be lost.
+ */
+static int stop_all(struct sender *sender, struct xbzrle_error *err)
+{
+	const struct pause *pause = &sender->pause;
+	int ret = pause_begin(&sender->pause, err);
+
+	if (ret || !pause->other_count ||
+	    sender->options->then != TARGET_KILL)
+		return ret;
+	return xbzrle_fail(err, EBUSY, 0,
+			   "process %d shares its memory with process %d and would go on without it; use --then stop",
+			   pause->others[0].pid, sender->target.pid);
 }
 
 /* The last round and the digests, while nothing can change. */
@@ -238,7 +259,7 @@ static int run_stopped(struct sender *sender, struct xbzrle_error *err)
 
 	/* A terminal may take nothing for as long as its user likes (^S). */
 	progress_hold(&sender->progress);
-	ret = target_stop(&sender->target, err);
+	ret = stop_all(sender, err);
 	if (ret)
 		return ret;
 	sender->source.stays_stopped = true;
@@ -254,7 +275,7 @@ static int run_stopped(struct sender *sender, struct xbzrle_error *err)
 	if (ret)
 		return ret;
 	if (sender->options->then == TARGET_CONT)
-		target_continue(&sender->target);
+		pause_end(&sender->pause);
 	sender->digest_time = progress_now() - digest_start;
 	sender->downtime = progress_now() - stopped_at;
 	if (sender->options->then == TARGET_CONT)
@@ -374,7 +395,7 @@ static int end_target(struct sender *sender, struct xbzrle_error *err)
 	case TARGET_KILL:
 		return target_kill(&sender->target, err);
 	case TARGET_STOP:
-		target_keep_stopped(&sender->target);
+		pause_keep(&sender->pause);
 		return 0;
 	default:
 		return 0;
@@ -425,7 +446,7 @@ static int transfer(struct sender *sender, struct xbzrle_error *err)
 		ret = await_verdict(sender, err);
 	if (ret) {
 		/* Not later: the peer, or exec:'s command, may take its time. */
-		target_continue(&sender->target);
+		pause_end(&sender->pause);
 		frame_send_error(&sender->link, err->message, NULL);
 	}
 	return ret;
@@ -505,7 +526,7 @@ close_end:
 	if (!ret)
 		ret = end_target(&sender, err);
 	/* Whatever becomes of it, that is done before anything is printed. */
-	target_continue(&sender.target);
+	pause_end(&sender.pause);
 	progress_end(&sender.progress);
 	if (!ret)
 		summarize(&sender);
