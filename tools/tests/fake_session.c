@@ -200,5 +200,7 @@ ssize_t xbzrle_read(struct xbzrle_session *session, void *buf, size_t length,
 		length = left;
 	memcpy(buf, session->stream.bytes + session->taken, length);
 	session->taken += length;
+	if (!length && fake.on_end)
+		fake.on_end(session->rounds);
 	return length;
 }

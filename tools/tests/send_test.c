@@ -28,6 +28,7 @@
 
 #include "../xbzrle/command.h"
 #include "../xbzrle/frame.h"
+#include "../xbzrle/replica.h"
 #include "../xbzrle/signals.h"
 #include "fake_session.h"
 #include "wire_build.h"
@@ -44,11 +45,25 @@ enum order { NOTHING, MAP, UNMAP, EXEC, SHARE };
 struct orders {
 	volatile enum order order;
 	volatile unsigned int first, count;
+	volatile unsigned int looked_up;	/* by the tool, in its replica */
 };
 
 static struct orders *orders;
 static pid_t target;
 static char words[4096];
+
+/* The linker has the tool call these in place of what they wrap. */
+struct replica_region *__real_replica_find(const struct replica *replica,
+					   const char *name);
+struct replica_region *__wrap_replica_find(const struct replica *replica,
+					   const char *name);
+
+struct replica_region *__wrap_replica_find(const struct replica *replica,
+					   const char *name)
+{
+	orders->looked_up++;
+	return __real_replica_find(replica, name);
+}
 
 static void *place(unsigned int number)
 {
@@ -346,18 +361,71 @@ static void map_more(unsigned int before)
 		tell(MAP, 1, 3);
 }
 
-static void what_is_mapped_until_the_pause(void **state)
+#define TURNS	20
+
+static void map_one_unmap_one(unsigned int rounds)
+{
+	tell(UNMAP, rounds, 1);
+	tell(MAP, rounds + 1, 1);
+}
+
+static pid_t start_snapshot(const char *option, const char *value)
 {
 	char pid[16];
 
+	snprintf(pid, sizeof(pid), "%d", target);
+	return start(snapshot_main, "snapshot", "--pid", pid, "--map",
+		     AREA_TEXT, "--output", "chain", option, value, "--every",
+		     "1ms", NULL);
+}
+
+/* Else a process that maps and unmaps all the time has ever slower rounds. */
+static void regions_that_ended_are_not_looked_up(void **state)
+{
+	(void)state;
+	if (lacks_kcmp())
+		skip();
+	tell(MAP, 1, 1);
+	fake.on_end = map_one_unmap_one;
+	assert_said(finish(start_snapshot("--count", "20"), "snapshot"), 0,
+		    "20 rounds");
+	/* When its region begins to come, and when it has ended. */
+	assert_in_range(orders->looked_up, TURNS - 1, 2 * TURNS + 2);
+	assert_said(finish(start(verify_main, "verify", "chain", NULL),
+			   "verify"), 0, "20 of 20 rounds are good");
+	assert_said(finish(start(restore_main, "restore", "--output", "images",
+				 "chain", NULL), "restore"), 0, "2 regions");
+	assert_goes_on();
+}
+
+static void map_the_same_again(unsigned int rounds)
+{
+	(void)rounds;
+	tell(UNMAP, 0, 1);
+	tell(MAP, 0, 1);
+}
+
+/* Of a place that is mapped over and over, too, a name is that of one region. */
+static void a_place_that_is_mapped_again(void **state)
+{
+	(void)state;
+	if (lacks_kcmp())
+		skip();
+	fake.on_end = map_the_same_again;
+	assert_said(finish(start_snapshot("--count", "4"), "snapshot"), 0,
+		    "4 rounds");
+	assert_said(finish(start(verify_main, "verify", "chain", NULL),
+			   "verify"), 0, "4 of 4 rounds are good");
+	assert_goes_on();
+}
+
+static void what_is_mapped_until_the_pause(void **state)
+{
 	(void)state;
 	if (lacks_kcmp())
 		skip();
 	fake.on_register = map_more;
-	snprintf(pid, sizeof(pid), "%d", target);
-	assert_said(finish(start(snapshot_main, "snapshot", "--pid", pid,
-				 "--map", AREA_TEXT, "--output", "chain",
-				 "--count", "1", NULL), "snapshot"), 0,
+	assert_said(finish(start_snapshot("--count", "1"), "snapshot"), 0,
 		    "1 rounds");
 	assert_said(finish(start(restore_main, "restore", "--output", "images",
 				 "chain", NULL), "restore"), 0, "4 regions");
@@ -366,6 +434,7 @@ static void what_is_mapped_until_the_pause(void **state)
 
 static void who_is_put_back_to_work_is_not_killed(void **state)
 {
+	unsigned int turn;
 	char to[64];
 
 	(void)state;
@@ -374,6 +443,9 @@ static void who_is_put_back_to_work_is_not_killed(void **state)
 		    "put back to work by somebody else");
 	assert_goes_on();
 	assert_said(send_to("exec:cat >dump", "--then", "kill"), 0, "stopped");
+	/* Its death may take a moment. */
+	for (turn = 0; target_state() != 'Z' && turn < 20000; turn++)
+		usleep(1000);
 	assert_int_equal(target_state(), 'Z');
 	assert_said(receive("file:dump", "images"), 0, "digests agree");
 }
@@ -544,6 +616,10 @@ int main(void)
 						begin, end),
 		cmocka_unit_test_setup_teardown(a_map_that_never_rests, begin,
 						end),
+		cmocka_unit_test_setup_teardown(regions_that_ended_are_not_looked_up,
+						begin, end),
+		cmocka_unit_test_setup_teardown(a_place_that_is_mapped_again,
+						begin, end),
 		cmocka_unit_test_setup_teardown(what_is_mapped_until_the_pause,
 						begin, end),
 		cmocka_unit_test_setup_teardown(who_shares_the_memory_is_stopped,

@@ -203,31 +203,54 @@ static int sync_round(struct round_source *source, unsigned int flags,
 			      sync_external : mark_and_sync, sync, err);
 }
 
+static int begin_to_follow(struct round_source *source,
+			   struct tracked_region *region,
+			   struct xbzrle_error *err)
+{
+	int ret = replica_announce(source->replica, &(struct frame_region){
+		.address = region->start,
+		.length = region->end - region->start,
+		.pid = source->target->pid,
+		.name = region->name,
+	}, err);
+
+	region->followed = !ret;
+	return ret;
+}
+
+static void end_following(struct round_source *source,
+			  struct tracked_region *region)
+{
+	struct replica_region *known = replica_find(source->replica,
+						    region->name);
+
+	if (known)
+		replica_drop(source->replica, known);
+	region->followed = false;
+}
+
+/*
+ * A point-in-time round waits for this to be read. In time there are far more
+ * regions that have ended than others, and each is to be looked up but once.
+ */
 static int follow(struct round_source *source, struct xbzrle_error *err)
 {
-	const struct tracked *tracked = source->tracked;
-	const struct tracked_region *region;
-	struct replica_region *known;
+	struct tracked *tracked = source->tracked;
+	struct tracked_region *region;
 	size_t i;
-	int ret;
+	int ret = 0;
 
-	for (i = 0; source->replica && tracked && i < tracked->count; i++) {
+	for (i = 0; source->replica && tracked && i < tracked->count && !ret;
+	     i++) {
 		region = &tracked->regions[i];
-		known = replica_find(source->replica, region->name);
-		if (known && !region->present)
-			replica_drop(source->replica, known);
-		if (known || !region->present)
+		if (region->present == region->followed)
 			continue;
-		ret = replica_announce(source->replica, &(struct frame_region){
-			.address = region->start,
-			.length = region->end - region->start,
-			.pid = source->target->pid,
-			.name = region->name,
-		}, err);
-		if (ret)
-			return ret;
+		if (region->present)
+			ret = begin_to_follow(source, region, err);
+		else
+			end_following(source, region);
 	}
-	return 0;
+	return ret;
 }
 
 /* Receiver and replica learn of regions between rounds, in the same order. */

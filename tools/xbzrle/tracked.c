@@ -30,8 +30,8 @@ static void make_name(struct tracked *tracked, struct tracked_region *region,
 		      const struct maps_range *range)
 {
 	bool heap = range->heap;
-	unsigned int again;
 	char plain[40];
+	size_t again;
 
 	if (heap && !tracked->heap)
 		tracked->heap = region->start;
@@ -44,9 +44,11 @@ static void make_name(struct tracked *tracked, struct tracked_region *region,
 		snprintf(plain, sizeof(plain), "%s-%" PRIx64,
 			 range->shared ? "shared" : "anon", region->start);
 
+	/* Of a place that is mapped over and over the low numbers are all used. */
 	snprintf(region->name, sizeof(region->name), "%s", plain);
-	for (again = 2; name_used(tracked, region->name); again++)
-		snprintf(region->name, sizeof(region->name), "%s.%u", plain,
+	for (again = tracked->count + 1; name_used(tracked, region->name);
+	     again++)
+		snprintf(region->name, sizeof(region->name), "%s.%zu", plain,
 			 again);
 }
 

@@ -19,6 +19,7 @@
  * @present: it has not ended
  * @region_due: the receiver was not told of it yet
  * @drop_due: nor that it has ended
+ * @followed: the replica has it, if there is one
  * @start: first address
  * @end: address after the last
  * @told: we have to say what was written to it
@@ -30,6 +31,7 @@ struct tracked_region {
 	bool present;
 	bool region_due;
 	bool drop_due;
+	bool followed;
 	uint64_t start, end;
 	bool told;
 	struct softdirty softdirty;
