@@ -37,8 +37,12 @@ struct xbzrle_session *xbzrle_open(struct xbzrle_error *err)
 
 struct xbzrle_session *xbzrle_open_fd(int fd, struct xbzrle_error *err)
 {
+	struct xbzrle_session *session = xbzrle_open(err);
+
 	(void)fd;
-	return xbzrle_open(err);
+	if (session && fake.on_open)
+		fake.on_open(session);
+	return session;
 }
 
 void xbzrle_close(struct xbzrle_session *session)
@@ -55,6 +59,7 @@ int xbzrle_info(struct xbzrle_session *session, struct xbzrle_info *info,
 	*info = (struct xbzrle_info){
 		.features = XBZRLE_FEATURE_TRACKER_PTE |
 			XBZRLE_FEATURE_POINT_IN_TIME,
+		.max_regions = REGIONS,
 	};
 	return 0;
 }
@@ -127,19 +132,50 @@ static bool read_unit(const struct region *region, uint64_t at, void *page)
 		BUILD_UNIT;
 }
 
-static bool add_region(struct build *stream, const struct region *region)
+/* As the module does, it tells of one region that has ended at a time. */
+static int find_ended(const struct xbzrle_session *session,
+		      struct xbzrle_error *err)
 {
 	uint8_t page[BUILD_UNIT];
 	uint64_t at;
+	uint32_t i;
+
+	for (i = 0; i < session->count; i++) {
+		const struct region *region = &session->regions[i];
+
+		for (at = 0; region->present && at < region->length;
+		     at += BUILD_UNIT) {
+			if (read_unit(region, at, page))
+				continue;
+			xbzrle_fail(err, errno == ESRCH ? ESRCH : EFAULT, 0,
+				    "region %u has ended", i + 1);
+			err->region = i + 1;
+			return -err->code;
+		}
+	}
+	return 0;
+}
+
+static void add_region(struct build *stream, const struct region *region)
+{
+	uint8_t page[BUILD_UNIT] = {};
+	uint64_t at;
 
 	for (at = 0; at < region->length; at += BUILD_UNIT) {
-		if (!read_unit(region, at, page))
-			return false;
+		read_unit(region, at, page);
 		build_page(stream, region->name, at, 0);
 		memcpy(stream->bytes + stream->length - BUILD_UNIT, page,
 		       BUILD_UNIT);
 	}
-	return true;
+}
+
+static uint32_t count_present(const struct xbzrle_session *session)
+{
+	uint32_t i, present = 0;
+
+	for (i = 0; i < session->count; i++)
+		present += session->regions[i].present;
+	return present;
 }
 
 static void add_setup(struct xbzrle_session *session, struct build *stream)
@@ -158,12 +194,12 @@ static void add_setup(struct xbzrle_session *session, struct build *stream)
 	build_eos(stream);
 }
 
-/* As the module does, it tells of one region that has ended at a time. */
 int xbzrle_sync(struct xbzrle_session *session, unsigned int flags,
 		struct xbzrle_sync *sync, struct xbzrle_error *err)
 {
 	struct build *stream = &session->stream;
 	uint32_t i;
+	int ret;
 
 	(void)flags;
 	if (fake.on_sync)
@@ -172,17 +208,20 @@ int xbzrle_sync(struct xbzrle_session *session, unsigned int flags,
 		return xbzrle_fail(err, fake.sync_error, 0,
 				   "cannot start a round: %s",
 				   strerror(fake.sync_error));
+	ret = find_ended(session, err);
+	if (ret)
+		return ret;
+	if (session->taken < stream->length)
+		return xbzrle_fail(err, EBUSY, 0, "a round is not read yet");
+	if (!count_present(session))
+		return xbzrle_fail(err, EINVAL, 0, "there is no region");
 	stream->length = 0;
 	session->taken = 0;
 	if (session->changed)
 		add_setup(session, stream);
 	for (i = 0; i < session->count; i++) {
-		if (!session->regions[i].present ||
-		    add_region(stream, &session->regions[i]))
-			continue;
-		xbzrle_fail(err, EFAULT, 0, "region %u has ended", i + 1);
-		err->region = i + 1;
-		return -EFAULT;
+		if (session->regions[i].present)
+			add_region(stream, &session->regions[i]);
 	}
 	build_eos(stream);
 	session->changed = false;
@@ -195,7 +234,10 @@ ssize_t xbzrle_read(struct xbzrle_session *session, void *buf, size_t length,
 {
 	size_t left = session->stream.length - session->taken;
 
-	(void)err;
+	if (fake.busy) {
+		fake.busy--;
+		return xbzrle_fail(err, EAGAIN, 0, "the session is busy");
+	}
 	if (length > left)
 		length = left;
 	memcpy(buf, session->stream.bytes + session->taken, length);

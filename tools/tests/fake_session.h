@@ -13,19 +13,23 @@
 
 /**
  * struct fake - what the session does besides
+ * @on_open: called with a session of others, which makes its regions
  * @on_register: called when a region is there, with how many there were before
  * @on_sync: called before a round begins, with how many there were before
  * @on_end: called when a round has been read to its end, with how many there were
  *	by then
  * @register_error: errno of all registering, or 0
  * @sync_error: errno of all rounds from the second on, or 0
+ * @busy: so many reads find another thread in the session
  */
 struct fake {
+	void (*on_open)(struct xbzrle_session *session);
 	void (*on_register)(unsigned int before);
 	void (*on_sync)(unsigned int before);
 	void (*on_end)(unsigned int rounds);
 	int register_error;
 	int sync_error;
+	unsigned int busy;
 };
 
 extern struct fake fake;

@@ -432,6 +432,58 @@ static void what_is_mapped_until_the_pause(void **state)
 	assert_goes_on();
 }
 
+/* Of the target's pages the first ones, as another program would. */
+static void register_pages(struct xbzrle_session *session)
+{
+	struct xbzrle_region region;
+	char name[16];
+	uint32_t i;
+
+	for (i = 0; i < 2; i++) {
+		snprintf(name, sizeof(name), "page-%u", i);
+		xbzrle_register(session, name, target, (uintptr_t)place(i),
+				PAGE, XBZRLE_TRACKER_AUTO, &region, NULL);
+	}
+}
+
+/* Of an inherited session; which descriptor that is does not matter. */
+static pid_t start_snapshot_of_session(const char *option, const char *value)
+{
+	char pid[16];
+
+	snprintf(pid, sizeof(pid), "%d", target);
+	return start(snapshot_main, "snapshot", "--session", "0", "--pid", pid,
+		     "--output", "chain", "--every", "1ms", option, value,
+		     NULL);
+}
+
+static int snapshot_session(const char *count)
+{
+	return finish(start_snapshot_of_session("--count", count), "snapshot");
+}
+
+static void assert_chain(const char *good, const char *regions)
+{
+	assert_said(finish(start(verify_main, "verify", "chain", NULL),
+			   "verify"), 0, good);
+	assert_said(finish(start(restore_main, "restore", "--output", "images",
+				 "chain", NULL), "restore"), 0, regions);
+}
+
+/* Its descriptor may have O_NONBLOCK, and others may look at it. */
+static void a_session_that_is_busy(void **state)
+{
+	(void)state;
+	if (lacks_kcmp())
+		skip();
+	tell(MAP, 1, 1);
+	fake.on_open = register_pages;
+	fake.busy = 5;
+	assert_said(snapshot_session("2"), 0, "2 rounds");
+	assert_chain("2 of 2 rounds are good", "2 regions");
+	assert_goes_on();
+}
+
 static void who_is_put_back_to_work_is_not_killed(void **state)
 {
 	unsigned int turn;
@@ -624,6 +676,8 @@ int main(void)
 						begin, end),
 		cmocka_unit_test_setup_teardown(who_shares_the_memory_is_stopped,
 						begin, end),
+		cmocka_unit_test_setup_teardown(a_session_that_is_busy, begin,
+						end),
 		cmocka_unit_test_setup_teardown(who_is_put_back_to_work_is_not_killed,
 						begin, end),
 		cmocka_unit_test_setup_teardown(a_process_that_ends_as_it_is_registered,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
 #include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "progress.h"
 #include "round.h"
@@ -8,6 +9,8 @@
 
 /* A target may unmap faster than we look; of so many new regions we follow that. */
 #define SYNC_TRIES	100
+/* How soon to try again when another thread is in the session. */
+#define BUSY_US		1000
 
 /**
  * round_check_point_in_time() - can there be point-in-time rounds at all?
@@ -347,6 +350,10 @@ ssize_t round_read(struct round_source *source, void *buffer, size_t length,
 			break;
 		switch (got) {
 		case -EINTR:
+			break;
+		case -EAGAIN:
+			/* Another uses it; poll() tells nobody when they are done. */
+			usleep(BUSY_US);
 			break;
 		case -ENOSPC:
 			/* It goes on as an ordinary round. */
