@@ -13,6 +13,7 @@
 
 struct region {
 	bool present;
+	bool announced;		/* a setup section had it */
 	pid_t pid;
 	uint64_t addr, length;
 	char name[XBZRLE_NAME_MAX + 1];
@@ -21,7 +22,6 @@ struct region {
 struct xbzrle_session {
 	struct region regions[REGIONS];
 	uint32_t count;
-	bool changed;		/* a setup section is due */
 	unsigned int rounds;
 	struct build stream;
 	size_t taken;
@@ -106,7 +106,6 @@ int xbzrle_register(struct xbzrle_session *session, const char *name,
 		.length = length,
 	};
 	strncpy(new->name, name, XBZRLE_NAME_MAX);
-	session->changed = true;
 	region->id = ++session->count;
 	if (fake.on_register)
 		fake.on_register(session->count - 1);
@@ -118,7 +117,6 @@ int xbzrle_unregister(struct xbzrle_session *session, uint32_t region_id,
 {
 	(void)err;
 	session->regions[region_id - 1].present = false;
-	session->changed = true;
 	return 0;
 }
 
@@ -178,9 +176,22 @@ static uint32_t count_present(const struct xbzrle_session *session)
 	return present;
 }
 
+/* As in the module, not for a region that is there no more. */
+static bool setup_is_due(const struct xbzrle_session *session)
+{
+	uint32_t i;
+
+	for (i = 0; i < session->count; i++) {
+		if (session->regions[i].present &&
+		    !session->regions[i].announced)
+			return true;
+	}
+	return false;
+}
+
 static void add_setup(struct xbzrle_session *session, struct build *stream)
 {
-	const struct region *region = session->regions;
+	struct region *region = session->regions;
 	uint64_t total = 0;
 
 	for (; region < session->regions + session->count; region++)
@@ -188,8 +199,10 @@ static void add_setup(struct xbzrle_session *session, struct build *stream)
 	build_setup(stream, total);
 	for (region = session->regions;
 	     region < session->regions + session->count; region++) {
-		if (region->present)
-			build_block(stream, region->name, region->length);
+		if (!region->present)
+			continue;
+		build_block(stream, region->name, region->length);
+		region->announced = true;
 	}
 	build_eos(stream);
 }
@@ -201,7 +214,6 @@ int xbzrle_sync(struct xbzrle_session *session, unsigned int flags,
 	uint32_t i;
 	int ret;
 
-	(void)flags;
 	if (fake.on_sync)
 		fake.on_sync(session->rounds);
 	if (fake.sync_error && session->rounds)
@@ -217,14 +229,13 @@ int xbzrle_sync(struct xbzrle_session *session, unsigned int flags,
 		return xbzrle_fail(err, EINVAL, 0, "there is no region");
 	stream->length = 0;
 	session->taken = 0;
-	if (session->changed)
+	if (flags & XBZRLE_SYNC_FULL || setup_is_due(session))
 		add_setup(session, stream);
 	for (i = 0; i < session->count; i++) {
 		if (session->regions[i].present)
 			add_region(stream, &session->regions[i]);
 	}
 	build_eos(stream);
-	session->changed = false;
 	*sync = (struct xbzrle_sync){ .round = ++session->rounds };
 	return 0;
 }

@@ -484,6 +484,31 @@ static void a_session_that_is_busy(void **state)
 	assert_goes_on();
 }
 
+static void leave_a_round(struct xbzrle_session *session)
+{
+	struct xbzrle_sync sync;
+	char some[100];
+
+	register_pages(session);
+	assert_int_equal(xbzrle_sync(session, 0, &sync, NULL), 0);
+	assert_int_equal(xbzrle_read(session, some, sizeof(some), NULL),
+			 sizeof(some));
+}
+
+/* By a reader who was killed, or found the disk full. */
+static void a_round_that_was_left_half_read(void **state)
+{
+	(void)state;
+	if (lacks_kcmp())
+		skip();
+	tell(MAP, 1, 1);
+	fake.on_open = leave_a_round;
+	assert_said(snapshot_session("2"), 0, "2 rounds");
+	assert_said(0, 0, "of a round that was left were thrown away");
+	assert_chain("2 of 2 rounds are good", "2 regions");
+	assert_goes_on();
+}
+
 static void who_is_put_back_to_work_is_not_killed(void **state)
 {
 	unsigned int turn;
@@ -678,6 +703,8 @@ int main(void)
 						begin, end),
 		cmocka_unit_test_setup_teardown(a_session_that_is_busy, begin,
 						end),
+		cmocka_unit_test_setup_teardown(a_round_that_was_left_half_read,
+						begin, end),
 		cmocka_unit_test_setup_teardown(who_is_put_back_to_work_is_not_killed,
 						begin, end),
 		cmocka_unit_test_setup_teardown(a_process_that_ends_as_it_is_registered,

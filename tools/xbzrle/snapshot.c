@@ -345,6 +345,29 @@ static struct xbzrle_session *open_session(const struct options *options,
 	return session;
 }
 
+/*
+ * Who has read from a session of others before may have left a round half read,
+ * as we do when the disk is full, and until that is read nobody can begin another.
+ * A chain begins with all, so it lacks nothing of what is thrown away.
+ */
+static int discard_rest(struct snapshot *snapshot, struct xbzrle_error *err)
+{
+	uint64_t bytes = 0;
+	ssize_t got;
+
+	if (snapshot->options->session < 0)
+		return 0;
+	snapshot->source.replica = NULL;
+	while ((got = round_read(&snapshot->source, snapshot->buffer,
+				 FRAME_PAYLOAD_MAX, err)) > 0)
+		bytes += got;
+	snapshot->source.replica = &snapshot->replica;
+	if (bytes && !snapshot->options->quiet)
+		fprintf(stderr, "xbzrle: %s of a round that was left were thrown away\n",
+			units_bytes(bytes).text);
+	return got;
+}
+
 static int run_session(struct snapshot *snapshot, struct xbzrle_error *err)
 {
 	const struct options *options = snapshot->options;
@@ -367,6 +390,8 @@ static int run_session(struct snapshot *snapshot, struct xbzrle_error *err)
 		goto close_session;
 	snapshot->replica.unannounced = options->session >= 0;
 	ret = prepare_session(snapshot, err);
+	if (!ret)
+		ret = discard_rest(snapshot, err);
 	if (!ret)
 		ret = take_rounds(snapshot, err);
 	ret = summarize(snapshot, ret, err);
