@@ -45,6 +45,7 @@ enum order { NOTHING, MAP, UNMAP, EXEC, SHARE };
 struct orders {
 	volatile enum order order;
 	volatile unsigned int first, count;
+	volatile bool sibling;			/* has its memory */
 	volatile unsigned int looked_up;	/* by the tool, in its replica */
 };
 
@@ -246,12 +247,12 @@ static int receive(const char *from, const char *dir)
 		      "recv");
 }
 
-static char target_state(void)
+static char state_of(pid_t pid)
 {
 	char path[32], line[256] = "", *paren;
 	FILE *stat;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", target);
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
 	stat = fopen(path, "r");
 	if (stat) {
 		paren = fgets(line, sizeof(line), stat) ?
@@ -261,6 +262,11 @@ static char target_state(void)
 			return paren[2];
 	}
 	return 0;
+}
+
+static char target_state(void)
+{
+	return state_of(target);
 }
 
 /* It may wait for a page or for what it executes. */
@@ -509,6 +515,83 @@ static void a_round_that_was_left_half_read(void **state)
 	assert_goes_on();
 }
 
+static pid_t sibling;
+
+/* A page of the target's, and one of another process, which ends. */
+static void register_two_processes(struct xbzrle_session *session)
+{
+	struct xbzrle_region region;
+
+	xbzrle_register(session, "ours", target, (uintptr_t)place(0), PAGE,
+			XBZRLE_TRACKER_AUTO, &region, NULL);
+	xbzrle_register(session, "other", sibling, (uintptr_t)place(0), PAGE,
+			XBZRLE_TRACKER_AUTO, &region, NULL);
+}
+
+static void end_sibling(unsigned int rounds)
+{
+	if (rounds != 1)
+		return;
+	kill(sibling, SIGKILL);
+	while (state_of(sibling) != 'Z')
+		usleep(1000);
+}
+
+static void start_sibling(void)
+{
+	unsigned int turn;
+
+	fflush(stdout);
+	sibling = fork();
+	for (turn = 0; sibling && !orders->sibling && turn < 20000; turn++)
+		usleep(1000);
+	if (sibling)
+		return;
+	prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	map(0, 1);
+	orders->sibling = true;
+	for (;;)
+		pause();
+}
+
+/* That another is gone says nothing of the process that goes on. */
+static void one_process_of_a_session_ends(void **state)
+{
+	(void)state;
+	if (lacks_kcmp())
+		skip();
+	start_sibling();
+	fake.on_open = register_two_processes;
+	fake.on_end = end_sibling;
+	assert_said(snapshot_session("3"), 0, "3 rounds");
+	waitpid(sibling, NULL, 0);
+	assert_said(finish(start(verify_main, "verify", "chain", NULL),
+			   "verify"), 0, "3 of 3 rounds are good");
+	assert_goes_on();
+}
+
+static void register_sibling(struct xbzrle_session *session)
+{
+	struct xbzrle_region region;
+
+	xbzrle_register(session, "other", sibling, (uintptr_t)place(0), PAGE,
+			XBZRLE_TRACKER_AUTO, &region, NULL);
+}
+
+static void all_memory_of_a_session_ends(void **state)
+{
+	(void)state;
+	if (lacks_kcmp())
+		skip();
+	start_sibling();
+	fake.on_open = register_sibling;
+	fake.on_end = end_sibling;
+	assert_said(snapshot_session("3"), 1, "no region is left in the session");
+	waitpid(sibling, NULL, 0);
+	assert_goes_on();
+}
+
 static void who_is_put_back_to_work_is_not_killed(void **state)
 {
 	unsigned int turn;
@@ -704,6 +787,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_session_that_is_busy, begin,
 						end),
 		cmocka_unit_test_setup_teardown(a_round_that_was_left_half_read,
+						begin, end),
+		cmocka_unit_test_setup_teardown(one_process_of_a_session_ends,
+						begin, end),
+		cmocka_unit_test_setup_teardown(all_memory_of_a_session_ends,
 						begin, end),
 		cmocka_unit_test_setup_teardown(who_is_put_back_to_work_is_not_killed,
 						begin, end),

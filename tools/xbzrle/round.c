@@ -72,12 +72,38 @@ static int update(struct round_source *source, struct xbzrle_error *err)
 	return ret;
 }
 
-static int end_region(struct round_source *source, uint32_t id,
-		      struct xbzrle_error *err)
+/*
+ * Do the others go on without the region that has ended? What is tracked of our
+ * own ends with its process; a session of others may have more than one.
+ */
+static bool others_go_on(const struct round_source *source, int ret)
 {
+	return ret == -EFAULT || ret == -EOPNOTSUPP ||
+		(ret == -ESRCH && !source->tracked);
+}
+
+static int end_region(struct round_source *source,
+		      const struct xbzrle_error *why, struct xbzrle_error *err)
+{
+	uint32_t id = why->region;
+	int ret;
+
 	if (source->tracked)
 		return tracked_end(source->tracked, id, err);
-	return xbzrle_unregister(source->session, id, err);
+	source->process_gone |= why->code == ESRCH;
+	ret = xbzrle_unregister(source->session, id, err);
+	/* Whose session it is may have been faster. */
+	return ret == -EINVAL ? 0 : ret;
+}
+
+/* Of which SYNC says EINVAL, as of other things. */
+static int no_region(const struct round_source *source,
+		     struct xbzrle_error *err)
+{
+	if (!source->process_gone)
+		return xbzrle_fail(err, ENOENT, 0, "the session has no region");
+	return xbzrle_fail(err, ESRCH, 0,
+			   "no region is left in the session: the processes whose memory it was have ended");
 }
 
 /* How many may have ended already; a session of others may be full of them. */
@@ -108,6 +134,7 @@ static int start_over_map(struct round_source *source, unsigned int flags,
 			  struct xbzrle_sync *sync, struct xbzrle_error *err)
 {
 	size_t tries, known = 0;
+	struct xbzrle_error ended;
 	int ret;
 
 	for (tries = 0; tries < known + SYNC_TRIES; tries++) {
@@ -119,10 +146,13 @@ static int start_over_map(struct round_source *source, unsigned int flags,
 		if (ret)
 			return ret;
 		ret = start(source, flags, sync, err);
+		if (ret == -EINVAL && !source->tracked)
+			return no_region(source, err);
 		/* It is not a region that has ended, or none has. */
-		if ((ret != -EFAULT && ret != -EOPNOTSUPP) || !err->region)
+		if (!ret || !others_go_on(source, ret) || !err->region)
 			return ret;
-		ret = end_region(source, err->region, err);
+		ended = *err;
+		ret = end_region(source, &ended, err);
 		if (ret)
 			return ret;
 	}
@@ -276,6 +306,10 @@ static int explain(const struct round_source *source, int ret,
 	if (ret != -ESRCH || !source->target ||
 	    !target_has_memory(source->target))
 		return ret;
+	if (!source->tracked)
+		return xbzrle_fail(err, ESTALE, 0,
+				   "no region is left in the session, and process %d goes on: it has executed another program, or the memory was of others",
+				   source->target->pid);
 	return xbzrle_fail(err, ESTALE, 0,
 			   "process %d has executed another program, and the memory that was tracked is gone; it goes on, and has to be tracked anew",
 			   source->target->pid);
@@ -311,7 +345,7 @@ static int end_in_round(struct round_source *source, struct xbzrle_error *err)
 	int ret;
 
 	ret = xbzrle_sync(source->session, 0, &sync, &reason);
-	if (ret != -EFAULT && ret != -EOPNOTSUPP)
+	if (!ret || !others_go_on(source, ret))
 		return -err->code;
 	/* No round follows that could bring what is there now. */
 	if (source->stays_stopped)
@@ -320,7 +354,7 @@ static int end_in_round(struct round_source *source, struct xbzrle_error *err)
 				   source->target->pid, reason.message);
 	/* What was read of it is a part. */
 	source->torn = true;
-	return end_region(source, reason.region, err);
+	return end_region(source, &reason, err);
 }
 
 /**
@@ -362,14 +396,12 @@ ssize_t round_read(struct round_source *source, void *buffer, size_t length,
 			source->told_torn = true;
 			source->torn = true;
 			break;
-		case -EFAULT:
-		case -EOPNOTSUPP:
+		default:
+			if (!others_go_on(source, got))
+				return explain(source, got, err);
 			ret = end_in_round(source, err);
 			if (ret)
-				return ret;
-			break;
-		default:
-			return explain(source, got, err);
+				return explain(source, ret, err);
 		}
 	}
 	if (got && source->replica) {

@@ -23,6 +23,7 @@
  * @pause: who must not write while a point-in-time round is started
  * @replica: follows what is read, or NULL
  * @link: where regions are announced
+ * @process_gone: a region of a session of others has ended with its process
  * @stays_stopped: the target is stopped until the round is read
  * @torn: the round that is read is not of one instant
  * @told_torn: the session has said so, which it does once
@@ -36,6 +37,7 @@ struct round_source {
 	struct pause *pause;
 	struct replica *replica;
 	struct frame_link *link;
+	bool process_gone;
 	bool stays_stopped;
 	bool torn;
 	bool told_torn;
