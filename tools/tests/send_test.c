@@ -566,8 +566,7 @@ static void one_process_of_a_session_ends(void **state)
 	fake.on_end = end_sibling;
 	assert_said(snapshot_session("3"), 0, "3 rounds");
 	waitpid(sibling, NULL, 0);
-	assert_said(finish(start(verify_main, "verify", "chain", NULL),
-			   "verify"), 0, "3 of 3 rounds are good");
+	assert_chain("3 of 3 rounds are good", "1 regions");
 	assert_goes_on();
 }
 
@@ -589,6 +588,69 @@ static void all_memory_of_a_session_ends(void **state)
 	fake.on_end = end_sibling;
 	assert_said(snapshot_session("3"), 1, "no region is left in the session");
 	waitpid(sibling, NULL, 0);
+	assert_goes_on();
+}
+
+static struct xbzrle_session *others;
+
+/* With names that fdinfo escapes. */
+static void register_odd_names(struct xbzrle_session *session)
+{
+	static const char * const names[] = {
+		"stays\\ \n\303\251", "goes\\ \n\303\251", "goes",
+	};
+	struct xbzrle_region region;
+	uint32_t i;
+
+	others = session;
+	for (i = 0; i < 3; i++)
+		xbzrle_register(session, names[i], target, (uintptr_t)place(i),
+				PAGE, XBZRLE_TRACKER_AUTO, &region, NULL);
+}
+
+/* While the first and the third round are read, which are taken once more then. */
+static void unregister_some(unsigned int rounds)
+{
+	if (rounds == 1)
+		xbzrle_unregister(others, 2, NULL);
+	if (rounds == 3)
+		xbzrle_unregister(others, 3, NULL);
+}
+
+/* The stream says nothing of them, as no other region is new. */
+static void regions_that_others_unregister(void **state)
+{
+	char first[] = "chain@1";
+
+	(void)state;
+	if (lacks_kcmp())
+		skip();
+	tell(MAP, 1, 2);
+	fake.on_open = register_odd_names;
+	fake.on_end = unregister_some;
+	assert_said(snapshot_session("4"), 0, "4 rounds");
+	assert_chain("4 of 4 rounds are good", "1 regions");
+	assert_said(finish(start(restore_main, "restore", "--output", "second",
+				 first, NULL), "restore"), 0, "2 regions");
+	assert_goes_on();
+}
+
+static void unmap_one(unsigned int rounds)
+{
+	if (rounds == 1)
+		tell(UNMAP, 1, 1);
+}
+
+static void regions_of_others_that_end(void **state)
+{
+	(void)state;
+	if (lacks_kcmp())
+		skip();
+	tell(MAP, 1, 1);
+	fake.on_open = register_pages;
+	fake.on_end = unmap_one;
+	assert_said(snapshot_session("2"), 0, "2 rounds");
+	assert_chain("2 of 2 rounds are good", "1 regions");
 	assert_goes_on();
 }
 
@@ -791,6 +853,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_process_of_a_session_ends,
 						begin, end),
 		cmocka_unit_test_setup_teardown(all_memory_of_a_session_ends,
+						begin, end),
+		cmocka_unit_test_setup_teardown(regions_that_others_unregister,
+						begin, end),
+		cmocka_unit_test_setup_teardown(regions_of_others_that_end,
 						begin, end),
 		cmocka_unit_test_setup_teardown(who_is_put_back_to_work_is_not_killed,
 						begin, end),

@@ -23,6 +23,7 @@ enum replica_state {
  * struct replica_region - a region
  * @state: enum replica_state
  * @announced: a REGION frame told of it, or was written for it
+ * @gone: the session it comes from has it no more, and no setup section said so
  * @digested: a DIGEST frame was for it
  * @number: in the stream
  * @pid: its process, 0 if that is not known
@@ -37,6 +38,7 @@ enum replica_state {
 struct replica_region {
 	enum replica_state state;
 	bool announced;
+	bool gone;
 	bool digested;
 	uint32_t number;
 	uint32_t pid;

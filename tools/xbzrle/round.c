@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "listing.h"
 #include "progress.h"
 #include "round.h"
 #include "signals.h"
@@ -56,14 +57,69 @@ static int lost_writes(const struct round_source *source,
 			   source->target->pid);
 }
 
-/* Makes the session's regions those of the target. */
+/*
+ * Regions of a session of others are unregistered by them, or by us, who know a
+ * region that ended by its id alone, and the stream, which has names, says nothing
+ * of it until another region is new. Notes which are there no more.
+ */
+static int find_gone(struct round_source *source, bool *found,
+		     struct xbzrle_error *err)
+{
+	struct replica *replica = source->replica;
+	struct replica_region *region;
+	struct listing listing;
+	size_t i;
+	int ret;
+
+	*found = false;
+	if (source->tracked || !replica)
+		return 0;
+	ret = listing_read(&listing, xbzrle_session_fd(source->session), err);
+	if (ret)
+		return ret;
+	for (i = 0; i < replica->count; i++) {
+		region = &replica->regions[i];
+		if (region->state != REPLICA_PRESENT || region->gone)
+			continue;
+		region->gone = !listing_has(&listing, region->name);
+		*found |= region->gone;
+	}
+	listing_free(&listing);
+	return 0;
+}
+
+/* They are of no round any more; before SYNC that is, and so between rounds. */
+static int drop_gone(struct round_source *source, struct xbzrle_error *err)
+{
+	struct replica *replica = source->replica;
+	struct replica_region *region;
+	size_t i;
+	int ret;
+
+	for (i = 0; replica && i < replica->count; i++) {
+		region = &replica->regions[i];
+		if (!region->gone)
+			continue;
+		region->gone = false;
+		if (region->state != REPLICA_PRESENT)
+			continue;
+		ret = frame_send_drop(source->link, region->name, err);
+		if (ret)
+			return ret;
+		replica_drop(replica, region);
+	}
+	return 0;
+}
+
+/* Makes the session's regions those of the target, or learns which there are. */
 static int update(struct round_source *source, struct xbzrle_error *err)
 {
 	struct tracked *tracked = source->tracked;
+	bool gone;
 	int ret;
 
 	if (!tracked)
-		return 0;
+		return find_gone(source, &gone, err);
 	ret = tracked_update(tracked, err);
 	if (!ret && !tracked_present(tracked))
 		ret = xbzrle_fail(err, ENOENT, 0,
@@ -289,10 +345,11 @@ static int follow(struct round_source *source, struct xbzrle_error *err)
 /* Receiver and replica learn of regions between rounds, in the same order. */
 static int tell(struct round_source *source, struct xbzrle_error *err)
 {
-	int ret = 0;
+	int ret;
 
-	if (source->tracked)
-		ret = tracked_tell(source->tracked, source->link, err);
+	if (!source->tracked)
+		return drop_gone(source, err);
+	ret = tracked_tell(source->tracked, source->link, err);
 	return ret ? ret : follow(source, err);
 }
 
@@ -373,6 +430,7 @@ ssize_t round_read(struct round_source *source, void *buffer, size_t length,
 		   struct xbzrle_error *err)
 {
 	ssize_t got;
+	bool gone;
 	int ret;
 
 	for (;;) {
@@ -404,7 +462,13 @@ ssize_t round_read(struct round_source *source, void *buffer, size_t length,
 				return explain(source, ret, err);
 		}
 	}
-	if (got && source->replica) {
+	if (!got) {
+		/* Of a region that went meanwhile the round may lack pages. */
+		ret = find_gone(source, &gone, err);
+		source->torn |= gone;
+		return ret;
+	}
+	if (source->replica) {
 		ret = replica_take(source->replica, buffer, got, err);
 		if (ret)
 			return ret;
