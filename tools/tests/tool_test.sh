@@ -521,6 +521,25 @@ signals() {
 	expect 1 'ended by User defined signal 1' \
 		"a signal ends it by its error paths, and no hangup that was ignored"
 
+	run env --ignore-signal=CHLD "$xbzrle" recv --output deaf \
+		"exec:$sample good"
+	arrived deaf "recv exec: of a parent that wants to be told of no child"
+	env --block-signal "$xbzrle" recv --output block unix:block.sock \
+		>out 2>err &
+	pid=$!
+	until [ -S block.sock ] || ! kill -0 $pid 2>/dev/null; do
+		sleep 0.05
+	done
+	kill -TERM $pid
+	for _ in {1..100}; do
+		kill -0 $pid 2>/dev/null || break
+		sleep 0.05
+	done
+	kill -KILL $pid 2>/dev/null
+	wait $pid
+	status=$?
+	expect 1 'ended by Terminated' "a signal that its parent had blocked"
+
 	(
 		ulimit -f 8
 		exec "$xbzrle" recv --output large file:good.bin

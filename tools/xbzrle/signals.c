@@ -43,25 +43,35 @@ static void on_signal(int number)
  *
  * Blocking calls return EINTR. A peer that is gone is an EPIPE, a file that may
  * not be as large an EFBIG. A hangup that nohup has ignored stays so; an interrupt
- * does not, as shells ignore it for all that they run in the background.
+ * does not, as shells ignore it for all that they run in the background. Nor does
+ * a parent's choice to be told of no child, or to have signals wait: the command of
+ * exec: is waited for, and nobody could end a wait for the peer.
  */
 void signals_catch(void)
 {
 	const struct sigaction ending = { .sa_handler = on_signal };
 	const struct sigaction ignored = { .sa_handler = SIG_IGN };
+	const struct sigaction usual = { .sa_handler = SIG_DFL };
 	struct sigaction before;
+	sigset_t seen;
 	size_t i;
 
+	sigemptyset(&seen);
 	for (i = 0; i < ARRAY_SIZE(ending_signals); i++) {
 		if (ending_signals[i] == SIGHUP &&
 		    !sigaction(SIGHUP, NULL, &before) &&
 		    before.sa_handler == SIG_IGN)
 			continue;
 		sigaction(ending_signals[i], &ending, NULL);
+		sigaddset(&seen, ending_signals[i]);
 	}
 	sigaction(SIGALRM, &ending, NULL);
+	sigaddset(&seen, SIGALRM);
+	sigaction(SIGCHLD, &usual, NULL);
 	sigaction(SIGPIPE, &ignored, NULL);
 	sigaction(SIGXFSZ, &ignored, NULL);
+	/* What waited until now finds its handler. */
+	sigprocmask(SIG_UNBLOCK, &seen, NULL);
 }
 
 /* In whole seconds a patience of one could be over at once. */
