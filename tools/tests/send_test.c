@@ -46,6 +46,8 @@ struct orders {
 	volatile enum order order;
 	volatile unsigned int first, count;
 	volatile bool sibling;			/* has its memory */
+	volatile bool end_it;			/* when it applies a record */
+	volatile unsigned int applied;		/* by then and since */
 	volatile unsigned int looked_up;	/* by the tool, in its replica */
 };
 
@@ -64,6 +66,24 @@ struct replica_region *__wrap_replica_find(const struct replica *replica,
 {
 	orders->looked_up++;
 	return __real_replica_find(replica, name);
+}
+
+int __real_xbzrle_image_apply(struct xbzrle_image *image,
+			      const struct xbzrle_record *record,
+			      struct xbzrle_error *err);
+int __wrap_xbzrle_image_apply(struct xbzrle_image *image,
+			      const struct xbzrle_record *record,
+			      struct xbzrle_error *err);
+
+int __wrap_xbzrle_image_apply(struct xbzrle_image *image,
+			      const struct xbzrle_record *record,
+			      struct xbzrle_error *err)
+{
+	if (orders->end_it) {
+		orders->applied++;
+		raise(SIGTERM);
+	}
+	return __real_xbzrle_image_apply(image, record, err);
 }
 
 static void *place(unsigned int number)
@@ -654,6 +674,49 @@ static void regions_of_others_that_end(void **state)
 	assert_goes_on();
 }
 
+/* What a peer sends can make of a frame the work of minutes. */
+static void a_signal_inside_a_frame(void **state)
+{
+	(void)state;
+	tell(MAP, 1, 7);
+	assert_said(send_to("file:dump", "--max-rounds", "1"), 0, "8 regions");
+	orders->end_it = true;
+	assert_said(receive("file:dump", "images"), 1, "ended by Terminated");
+	assert_int_equal(orders->applied, 1);
+	orders->end_it = false;
+	orders->applied = 0;
+	if (lacks_kcmp())
+		skip();
+	assert_said(finish(start_snapshot("--count", "1"), "snapshot"), 0,
+		    "1 rounds");
+	orders->end_it = true;
+	assert_said(finish(start(verify_main, "verify", "chain", NULL),
+			   "verify"), 1, "ended by Terminated");
+	assert_int_equal(orders->applied, 1);
+}
+
+static int verify_and_end(int argc, char **argv)
+{
+	raise(SIGTERM);
+	return verify_main(argc, argv);
+}
+
+/* That is no word about a chain. */
+static void a_signal_inside_a_manifest(void **state)
+{
+	(void)state;
+	if (lacks_kcmp())
+		skip();
+	assert_said(finish(start_snapshot("--count", "3"), "snapshot"), 0,
+		    "3 rounds");
+	assert_int_equal(unlink("chain/full-1.xbzrle"), 0);
+	assert_said(finish(start(verify_main, "verify", "chain", NULL),
+			   "verify"), 1, "0 of 3 rounds are good");
+	assert_said(finish(start(verify_and_end, "verify", "chain", NULL),
+			   "verify"), 1, "ended by Terminated");
+	assert_null(strstr(words, "rounds are good"));
+}
+
 static void who_is_put_back_to_work_is_not_killed(void **state)
 {
 	unsigned int turn;
@@ -857,6 +920,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(regions_that_others_unregister,
 						begin, end),
 		cmocka_unit_test_setup_teardown(regions_of_others_that_end,
+						begin, end),
+		cmocka_unit_test_setup_teardown(a_signal_inside_a_frame, begin,
+						end),
+		cmocka_unit_test_setup_teardown(a_signal_inside_a_manifest,
 						begin, end),
 		cmocka_unit_test_setup_teardown(who_is_put_back_to_work_is_not_killed,
 						begin, end),

@@ -300,7 +300,9 @@ static int read_lines(struct chain *chain, FILE *file,
 	int ret;
 
 	while ((ret = get_line(file, &line, &room, &length, err)) > 0) {
-		ret = add_line(chain, line, length, err);
+		ret = signals_check(err);
+		if (!ret)
+			ret = add_line(chain, line, length, err);
 		if (ret)
 			break;
 		chain->end += length + 1;
@@ -862,6 +864,9 @@ static int write_beside(struct chain *chain, size_t index, json_t *entry)
 	if (fd < 0)
 		return -errno;
 	for (i = index; i < chain->count && !ret; i++) {
+		ret = signals_check(&err);
+		if (ret)
+			break;
 		line = i > index ? chain_entry(chain, i, &err) :
 			json_incref(entry);
 		if (!line) {
@@ -934,8 +939,9 @@ int chain_cut_before(struct chain *chain, size_t index, json_t *entry,
 		goto unlock;
 	ret = replace_manifest(chain, index, entry);
 	if (ret) {
-		ret = xbzrle_fail(err, -ret, 0, "cannot write %s/%s: %s",
-				  chain->path, MANIFEST, strerror(-ret));
+		if (ret != -EINTR || !signals_check(err))
+			xbzrle_fail(err, -ret, 0, "cannot write %s/%s: %s",
+				    chain->path, MANIFEST, strerror(-ret));
 		/* Its file with all in it takes room, and is of no use. */
 		if (chain->rounds[index].base && is_current(chain))
 			unlinkat(chain->dir, chain_file_name(number, 0).text,

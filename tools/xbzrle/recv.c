@@ -11,6 +11,7 @@
 #include "endpoint.h"
 #include "frame.h"
 #include "images.h"
+#include "signals.h"
 #include "units.h"
 
 struct options {
@@ -119,6 +120,10 @@ static int take_data(struct receiver *receiver, const struct frame *frame,
 
 	xbzrle_wire_feed(receiver->wire, frame->payload, frame->length);
 	while ((ret = xbzrle_wire_next(receiver->wire, &record, err)) > 0) {
+		/* Each may cost a look at all regions, and a frame has many. */
+		ret = signals_check(err);
+		if (ret)
+			break;
 		if (record.kind == XBZRLE_RECORD_BLOCK)
 			ret = take_block(receiver, &record, err);
 		else

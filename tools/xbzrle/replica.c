@@ -9,6 +9,7 @@
 
 #include "command.h"
 #include "replica.h"
+#include "signals.h"
 
 #define UNIT	XBZRLE_UNIT_SIZE
 
@@ -372,7 +373,10 @@ int replica_take(struct replica *replica, const void *data, size_t length,
 
 	xbzrle_wire_feed(replica->wire, data, length);
 	while ((ret = xbzrle_wire_next(replica->wire, &record, err)) > 0) {
-		ret = take_record(replica, &record, err);
+		/* Each may cost a look at all regions, and a frame has many. */
+		ret = signals_check(err);
+		if (!ret)
+			ret = take_record(replica, &record, err);
 		if (ret)
 			break;
 	}

@@ -14,6 +14,7 @@
 #include "command.h"
 #include "images.h"
 #include "replica.h"
+#include "signals.h"
 #include "units.h"
 
 struct options {
@@ -199,8 +200,11 @@ static int verify_round(const struct options *options,
 			struct xbzrle_error *err)
 {
 	const struct chain_round *round = &chain->rounds[index];
-	int ret = 0;
+	int ret = signals_check(err);
 
+	/* Of many rounds whose base is damaged nothing is read. */
+	if (ret)
+		return ret;
 	if (!round->base) {
 		replica_close(replica);
 		ret = replica_open(replica, NULL, options->memory, err);
