@@ -521,6 +521,18 @@ signals() {
 	expect 1 'ended by User defined signal 1' \
 		"a signal ends it by its error paths, and no hangup that was ignored"
 
+	"$xbzrle" recv --output real unix:real.sock >out 2>err &
+	pid=$!
+	until [ -S real.sock ] || ! kill -0 $pid 2>/dev/null; do
+		sleep 0.05
+	done
+	kill -RTMIN+2 $pid
+	wait $pid
+	status=$?
+	expect 1 'ended by Real-time signal 2' "so does one of real time"
+	run "$xbzrle" recv --output realcommand "exec:$sample good; kill -36 \$\$"
+	expect 1 'died of Real-time signal 2' "a command that died of one is told"
+
 	run env --ignore-signal=CHLD "$xbzrle" recv --output deaf \
 		"exec:$sample good"
 	arrived deaf "recv exec: of a parent that wants to be told of no child"

@@ -501,7 +501,7 @@ int endpoint_close(struct endpoint *end, struct xbzrle_error *err)
 	end->child = 0;
 	if (WIFSIGNALED(status))
 		return xbzrle_fail(err, EIO, 0, "the command died of %s",
-				   sigdescr_np(WTERMSIG(status)));
+				   strsignal(WTERMSIG(status)));
 	if (WEXITSTATUS(status))
 		return xbzrle_fail(err, EIO, 0,
 				   "the command ended with status %d",

@@ -15,7 +15,10 @@
 #include "array.h"
 #include "signals.h"
 
-/* All whose default ends a process, but those of mistakes in it. */
+/*
+ * All whose default ends a process, but those of mistakes in it. Those of real time
+ * come on top.
+ */
 static const int ending_signals[] = {
 	SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGPROF,
 	SIGIO, SIGPWR, SIGXCPU, SIGSTKFLT,
@@ -54,6 +57,7 @@ void signals_catch(void)
 	const struct sigaction usual = { .sa_handler = SIG_DFL };
 	struct sigaction before;
 	sigset_t seen;
+	int number;
 	size_t i;
 
 	sigemptyset(&seen);
@@ -64,6 +68,10 @@ void signals_catch(void)
 			continue;
 		sigaction(ending_signals[i], &ending, NULL);
 		sigaddset(&seen, ending_signals[i]);
+	}
+	for (number = SIGRTMIN; number <= SIGRTMAX; number++) {
+		sigaction(number, &ending, NULL);
+		sigaddset(&seen, number);
 	}
 	sigaction(SIGALRM, &ending, NULL);
 	sigaddset(&seen, SIGALRM);
@@ -156,6 +164,5 @@ int signals_check(struct xbzrle_error *err)
 				   "the peer has not moved for %u s", patience);
 	if (!caught)
 		return 0;
-	return xbzrle_fail(err, EINTR, 0, "ended by %s",
-			   sigdescr_np(caught));
+	return xbzrle_fail(err, EINTR, 0, "ended by %s", strsignal(caught));
 }
