@@ -322,7 +322,9 @@ ssize_t xbzrle_read(struct xbzrle_session *session, void *buf, size_t length,
 	}
 	if (length > left)
 		length = left;
-	memcpy(buf, session->stream.bytes + session->taken, length);
+	/* Before the first round there are no bytes at all. */
+	if (length)
+		memcpy(buf, session->stream.bytes + session->taken, length);
 	session->taken += length;
 	if (!length && fake.on_end)
 		fake.on_end(session->rounds);
