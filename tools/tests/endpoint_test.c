@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "../xbzrle/command.h"
 #include "../xbzrle/endpoint.h"
 
 static int enter_tmp(void **state)
@@ -123,6 +124,36 @@ static void file_behind_a_link(void **state)
 	assert_int_equal(rmdir("dir"), 0);
 }
 
+static void link_to_nothing_stays(void **state)
+{
+	struct xbzrle_error err;
+	struct endpoint end;
+	struct stat status;
+
+	(void)state;
+	assert_int_equal(symlink("dir/dump", "link"), 0);
+	assert_int_equal(endpoint_open_send(&end, "file:link", &err), -ENOENT);
+	assert_string_equal(err.message, "link is a link to what is not there");
+	assert_int_equal(lstat("link", &status), 0);
+	assert_true(S_ISLNK(status.st_mode));
+	assert_int_equal(access("link.new", F_OK), -1);
+	assert_int_equal(unlink("link"), 0);
+}
+
+/* Before anything is sent. */
+static void file_without_a_name(void **state)
+{
+	struct xbzrle_error err;
+	struct endpoint end;
+
+	(void)state;
+	assert_int_equal(endpoint_open_send(&end, "file:", &err),
+			 -COMMAND_MISUSED);
+	assert_int_equal(endpoint_open_recv(&end, "file:", &err),
+			 -COMMAND_MISUSED);
+	assert_int_equal(access(".new", F_OK), -1);
+}
+
 /* Somebody else's, who may be at it. */
 static void unfinished_file_stays(void **state)
 {
@@ -165,6 +196,8 @@ int main(void)
 		cmocka_unit_test(file_is_replaced_when_all_is_there),
 		cmocka_unit_test(file_outlives_a_failure),
 		cmocka_unit_test(file_behind_a_link),
+		cmocka_unit_test(link_to_nothing_stays),
+		cmocka_unit_test(file_without_a_name),
 		cmocka_unit_test(unfinished_file_stays),
 		cmocka_unit_test(device_is_written_to),
 	};

@@ -244,12 +244,18 @@ static void forget_names(struct endpoint *end)
 static int open_new_file(struct endpoint *end, const char *where,
 			 struct xbzrle_error *err)
 {
+	struct stat status;
 	int ret;
 
 	/* Who has put a link there wants to keep it. */
 	end->path = realpath(where, NULL);
-	if (!end->path && errno == ENOENT)
+	if (!end->path && errno == ENOENT) {
+		if (!lstat(where, &status) && S_ISLNK(status.st_mode))
+			return xbzrle_fail(err, ENOENT, 0,
+					   "%s is a link to what is not there",
+					   where);
 		end->path = strdup(where);
+	}
 	if (!end->path)
 		return xbzrle_fail(err, errno, 0, "cannot open %s: %s", where,
 				   strerror(errno));
@@ -275,6 +281,9 @@ static int open_file(struct endpoint *end, const char *where, bool sending,
 	struct stat status;
 	int fd;
 
+	if (!*where)
+		return xbzrle_fail(err, COMMAND_MISUSED, 0,
+				   "'file:' is not file:PATH");
 	if (sending && (stat(where, &status) ? errno == ENOENT :
 			S_ISREG(status.st_mode)))
 		return open_new_file(end, where, err);
