@@ -220,6 +220,14 @@ static void build_transfer(const char *kind, uint64_t features)
 	if (strcmp(kind, "nodigest"))
 		digest(name, SIZE, !strcmp(kind, "wrongdigest"));
 	end(strcmp(kind, "nodigest") ? 1 : 0);
+	if (!strcmp(kind, "beyond")) {
+		second_round(name);
+		round_end(3);
+	}
+	if (!strcmp(kind, "disliked")) {
+		build_bytes(&payload, "no", 2);
+		frame(ERROR);
+	}
 	if (!strcmp(kind, "flipped"))
 		out.bytes[out.length / 2] ^= 0x10;
 	if (!strcmp(kind, "truncated"))

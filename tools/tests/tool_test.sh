@@ -472,6 +472,12 @@ inspects() {
 		"$sample" nonblock "$xbzrle" inspect - >out 2>err
 	status=${PIPESTATUS[1]}
 	expect 0 'round 2: .* delta 1' "inspect reads what does not block"
+	"$sample" beyond >beyond.bin
+	run "$xbzrle" inspect beyond.bin
+	expect 1 'a frame follows the end' "inspect tells what is behind the end"
+	"$sample" disliked >disliked.bin
+	run "$xbzrle" inspect disliked.bin
+	expect 0 'round 2: ' "but for the reason of a sender that has failed"
 	"$sample" halfround >half.bin
 	run "$xbzrle" inspect half.bin
 	expect 1 'cut short inside a round' "inspect tells a cut before an end"

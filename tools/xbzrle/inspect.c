@@ -51,6 +51,10 @@ static int read_frames(struct inspector *inspector, struct frame_link *link,
 	int ret;
 
 	while ((ret = frame_receive(link, &frame, err)) > 0) {
+		/* A sender may not like the verdict. */
+		if (inspector->ended && frame.type != FRAME_ERROR)
+			return xbzrle_fail(err, EBADMSG, 0,
+					   "a frame follows the end frame");
 		inspector->frames++;
 		if (frame.type == FRAME_END) {
 			inspector->ended = true;
