@@ -184,6 +184,8 @@ static void build_transfer(const char *kind, uint64_t features)
 		strcpy(name, "../../.etc/pass wd");
 	if (!strcmp(kind, "latin"))
 		strcpy(name, "he\xffp");
+	if (!strcmp(kind, "steers"))
+		strcpy(name, "he\xc2\x9b");
 	if (!strcmp(kind, "features"))
 		features |= 1ULL << 40;
 	hello(features);

@@ -451,6 +451,16 @@ many_rounds() {
 		"inspect counts no more rounds than it has memory for"
 }
 
+# is_ascii JSON NAME: has it U+009B, but not as such?
+is_ascii() {
+	if [ "$status" -eq 0 ] && ! LC_ALL=C grep -q '[^ -~]' "$1" &&
+	   jq -e '.regions[0].name == "he\u009b"' "$1" >/dev/null; then
+		ok "$2"
+	else
+		not_ok "$2"
+	fi
+}
+
 inspects() {
 	"$sample" raw >raw.bin
 	run "$xbzrle" inspect --json raw.bin
@@ -493,6 +503,12 @@ inspects() {
 	sed 's/heap/he\xc2\x9b/g' raw.bin >steer.bin
 	run "$xbzrle" inspect steer.bin
 	expect 0 "region 'he?'" "nor by what is two bytes long"
+	run "$xbzrle" inspect --json steer.bin
+	is_ascii out "nor as JSON"
+	"$sample" steers >steer.bin
+	run "$xbzrle" recv --json --output steer file:steer.bin
+	is_ascii out "nor does recv --json"
+	is_ascii steer/manifest.json "a manifest has nothing that steers one"
 	sed 's/heap/he\xffp/g' raw.bin >latin.bin
 	run "$xbzrle" inspect --json latin.bin
 	if jq -e '.regions[0].name == "he?p"' out >/dev/null; then

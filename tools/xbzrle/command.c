@@ -95,12 +95,14 @@ json_t *command_json_text(const char *text)
  * @flags: of json_dumpf()
  * @err: set on failure
  *
+ * What is not ASCII is escaped: names are a peer's, and some of it steers a terminal.
+ *
  * Return: 0 or a negative errno.
  */
 int command_print_json(const json_t *json, size_t flags,
 		       struct xbzrle_error *err)
 {
-	if (!json_dumpf(json, stdout, flags))
+	if (!json_dumpf(json, stdout, flags | JSON_ENSURE_ASCII))
 		return 0;
 	if (ferror(stdout))
 		return xbzrle_fail(err, errno, 0, "cannot write: %s",

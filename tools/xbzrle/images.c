@@ -470,7 +470,8 @@ static int write_beside(const struct images *images, const json_t *manifest)
 		return -errno;
 	/* A short write is no error to the library, and sets none. */
 	errno = EIO;
-	if (json_dumpfd(manifest, fd, JSON_INDENT(2)) ||
+	/* Who looks at it may do so on a terminal, which names could steer. */
+	if (json_dumpfd(manifest, fd, JSON_INDENT(2) | JSON_ENSURE_ASCII) ||
 	    write(fd, "\n", 1) != 1 || fsync(fd))
 		ret = -errno;
 	close(fd);
