@@ -735,6 +735,28 @@ static void who_is_put_back_to_work_is_not_killed(void **state)
 	assert_said(receive("file:dump", "images"), 0, "digests agree");
 }
 
+/* All has arrived, and it is dead, as was asked for. */
+static void who_was_killed_by_somebody_else(void **state)
+{
+	unsigned int turn;
+	pid_t pid;
+
+	(void)state;
+	pid = start_send("exec:cat >dump; touch all; while [ ! -e go ]; do sleep 0.1; done",
+			 "--then", "kill");
+	for (turn = 0; turn < 20000 && access("all", F_OK); turn++)
+		usleep(1000);
+	kill(target, SIGKILL);
+	waitpid(target, NULL, 0);
+	close(open("go", O_WRONLY | O_CREAT, 0600));
+	/* For end(). */
+	target = fork();
+	if (!target)
+		be_target();
+	assert_said(finish(pid, "send"), 0, "stopped");
+	assert_said(receive("file:dump", "images"), 0, "digests agree");
+}
+
 static unsigned char byte_of_target(void)
 {
 	unsigned char byte = 0;
@@ -926,6 +948,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_signal_inside_a_manifest,
 						begin, end),
 		cmocka_unit_test_setup_teardown(who_is_put_back_to_work_is_not_killed,
+						begin, end),
+		cmocka_unit_test_setup_teardown(who_was_killed_by_somebody_else,
 						begin, end),
 		cmocka_unit_test_setup_teardown(a_process_that_ends_as_it_is_registered,
 						begin, end),

@@ -272,11 +272,14 @@ void target_keep_stopped(struct target *target)
  * @target: target
  * @err: set on failure
  *
+ * One that has ended already, and was buried, is as good.
+ *
  * Return: 0 or a negative errno.
  */
 int target_kill(struct target *target, struct xbzrle_error *err)
 {
-	if (pidfd_send_signal(target->pidfd, SIGKILL, NULL, 0))
+	if (pidfd_send_signal(target->pidfd, SIGKILL, NULL, 0) &&
+	    errno != ESRCH)
 		return xbzrle_fail(err, errno, 0, "cannot kill process %d: %s",
 				   target->pid, strerror(errno));
 	target_keep_stopped(target);
