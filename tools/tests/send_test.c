@@ -32,6 +32,7 @@
 #include "../xbzrle/signals.h"
 #include "fake_session.h"
 #include "wire_build.h"
+#include "wrapped.h"
 
 #define PAGE		4096
 /* Where the target maps, and no other mapping comes; of every second page. */
@@ -55,25 +56,12 @@ static struct orders *orders;
 static pid_t target;
 static char words[4096];
 
-/* The linker has the tool call these in place of what they wrap. */
-struct replica_region *__real_replica_find(const struct replica *replica,
-					   const char *name);
-struct replica_region *__wrap_replica_find(const struct replica *replica,
-					   const char *name);
-
 struct replica_region *__wrap_replica_find(const struct replica *replica,
 					   const char *name)
 {
 	orders->looked_up++;
 	return __real_replica_find(replica, name);
 }
-
-int __real_xbzrle_image_apply(struct xbzrle_image *image,
-			      const struct xbzrle_record *record,
-			      struct xbzrle_error *err);
-int __wrap_xbzrle_image_apply(struct xbzrle_image *image,
-			      const struct xbzrle_record *record,
-			      struct xbzrle_error *err);
 
 int __wrap_xbzrle_image_apply(struct xbzrle_image *image,
 			      const struct xbzrle_record *record,
@@ -617,7 +605,7 @@ static struct xbzrle_session *others;
 static void register_odd_names(struct xbzrle_session *session)
 {
 	static const char * const names[] = {
-		"stays\\ \n\303\251", "goes\\ \n\303\251", "goes",
+		"stays \\\n\303\251", "goes \\\n\303\251", "goes",
 	};
 	struct xbzrle_region region;
 	uint32_t i;

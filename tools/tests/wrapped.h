@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
+/* The linker has the tool call these in place of what they wrap. */
+#ifndef _TESTS_WRAPPED_H
+#define _TESTS_WRAPPED_H
+
+#include <xbzrle.h>
+
+#include "../xbzrle/replica.h"
+
+struct replica_region *__real_replica_find(const struct replica *replica,
+					   const char *name);
+struct replica_region *__wrap_replica_find(const struct replica *replica,
+					   const char *name);
+
+int __real_xbzrle_image_apply(struct xbzrle_image *image,
+			      const struct xbzrle_record *record,
+			      struct xbzrle_error *err);
+int __wrap_xbzrle_image_apply(struct xbzrle_image *image,
+			      const struct xbzrle_record *record,
+			      struct xbzrle_error *err);
+
+#endif /* _TESTS_WRAPPED_H */
