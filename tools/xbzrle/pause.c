@@ -163,7 +163,7 @@ static int shares_memory(pid_t target, pid_t pid, struct xbzrle_error *err)
 
 	if (ret < 0 && errno == ENOSYS)
 		return xbzrle_fail(err, ENOSYS, 0,
-				   "this kernel has no kcmp(), so it cannot be known who shares the memory of process %d; use --freezer",
+				   "this kernel has no kcmp(), so it cannot be known who shares the memory of process %d; it takes one with CONFIG_KCMP",
 				   target);
 	return !ret;
 }
