@@ -302,7 +302,7 @@ static bool all_have_written(const struct counter *counters, unsigned int n)
  */
 TEST_F(freeze, process_loses_no_write)
 {
-	const unsigned int rounds = mm_debug_kernel() ? 15 : 100;
+	struct mm_turns rounds = { .least = 12, .most = 100 };
 	struct counter counters[4];
 	pthread_t threads[4];
 	unsigned int i;
@@ -314,9 +314,9 @@ TEST_F(freeze, process_loses_no_write)
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, count,
 					    &counters[i]));
 	}
-	for (i = 0; i < rounds || !all_have_written(counters, 4); i++)
+	while (mm_another_turn(&rounds) || !all_have_written(counters, 4))
 		ASSERT_EQ(0, dev_round(self->fd, self->model,
-				       i % 2 ? MOMENT : 0));
+				       rounds.done % 2 ? MOMENT : 0));
 	for (i = 0; i < ARRAY_SIZE(threads); i++)
 		__atomic_store_n(&counters[i].stop, 1, __ATOMIC_RELAXED);
 	for (i = 0; i < ARRAY_SIZE(threads); i++) {

@@ -332,11 +332,13 @@ TEST_F(kvm_file, page_was_only_read_before)
 
 TEST_F(kvm_file, guest_runs_through_the_rounds)
 {
+	struct mm_turns turns = { .least = 3, .most = 12 };
 	unsigned int i;
 
 	if (self->runner.guest.kvm < 0)
 		SKIP(return, "no KVM");
-	for (i = 0; i < 12; i++) {
+	while (mm_another_turn(&turns)) {
+		i = turns.done;
 		ASSERT_TRUE(guest_start(&self->runner));
 		EXPECT_TRUE(guest_goes_on(&self->runner, 1));
 		/* The host writes too, where the guest does not. */

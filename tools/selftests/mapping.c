@@ -1536,7 +1536,7 @@ static void write_at_random(int file, size_t length, unsigned int kind,
 /* Stopped for each comparison, which is thus of every write there was. */
 TEST_F(mapping, writers_run_on)
 {
-	const unsigned int turns = mm_debug_kernel() ? 5 : 40;
+	struct mm_turns turns = { .least = 4, .most = 40 };
 	const size_t length = 600 * UNIT;
 	int file = mm_shared_file(length);
 	unsigned char *mem = map_file(file, length);
@@ -1557,7 +1557,8 @@ TEST_F(mapping, writers_run_on)
 		}
 		ASSERT_LT(0, pids[i]);
 	}
-	for (turn = 0; turn < turns; turn++) {
+	while (mm_another_turn(&turns)) {
+		turn = turns.done;
 		for (i = 0; i < 4; i++) {
 			mem[turn * i * UNIT % length]++;
 			ASSERT_EQ(0, dev_round(self->fd, self->model, 0));

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/swap.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "device.h"
@@ -226,6 +227,27 @@ int mm_read_file(const char *path, char *text, size_t size)
 bool mm_debug_kernel(void)
 {
 	return !access("/sys/kernel/debug/kmemleak", F_OK);
+}
+
+/**
+ * mm_another_turn - is it to be tried again?
+ * @turns: how often; counted up if so, but for the first time
+ *
+ * Return: true if it is: fast machines try more often than slow ones.
+ */
+bool mm_another_turn(struct mm_turns *turns)
+{
+	struct timespec ts;
+	double now;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	now = ts.tv_sec + ts.tv_nsec / 1e9;
+	if (!turns->until)
+		turns->until = now + MM_TURN_SECONDS;
+	else
+		turns->done++;
+	return turns->done < turns->least ||
+	       (turns->done < turns->most && now < turns->until);
 }
 
 static bool write_swap_header(void)

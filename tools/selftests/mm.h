@@ -64,6 +64,24 @@ bool mm_vm_flag(const void *addr, const char *flag);
 int mm_write_file(const char *path, const char *text);
 int mm_read_file(const char *path, char *text, size_t size);
 bool mm_debug_kernel(void);
+
+/**
+ * struct mm_turns - how often a test tries what goes wrong now and then
+ * @least: so often on any machine
+ * @most: and no more than that, while MM_TURN_SECONDS are not over
+ * @done: how often it has; from 0
+ * @until: for mm_another_turn() alone
+ */
+struct mm_turns {
+	unsigned int least;
+	unsigned int most;
+	unsigned int done;
+	double until;
+};
+
+#define MM_TURN_SECONDS	8
+
+bool mm_another_turn(struct mm_turns *turns);
 void mm_drain(void);
 bool mm_swap_on(void);
 int mm_shared_file(size_t length);

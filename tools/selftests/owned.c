@@ -392,13 +392,13 @@ static void *punch_all(void *rfd)
 /* Nobody is left with a page that the file has lost. */
 TEST_F(owned, read_while_it_is_punched)
 {
-	const unsigned int tries = mm_debug_kernel() ? 10 : 50;
-	unsigned int i, try, sum = 0;
+	struct mm_turns tries = { .least = 5, .most = 50 };
+	unsigned int i, sum = 0;
 	pthread_t thread;
 	void *ret;
 
-	for (try = 0; try < tries; try++) {
-		memset(self->mem, 1 + try, LENGTH);
+	while (mm_another_turn(&tries)) {
+		memset(self->mem, 1 + tries.done, LENGTH);
 		ASSERT_EQ(0, madvise(self->mem, LENGTH, MADV_DONTNEED));
 		ASSERT_EQ(0, pthread_create(&thread, NULL, punch_all,
 					    &self->rfd));

@@ -273,11 +273,11 @@ static void *write_on(void *arg)
 TEST_F(preimage, punched_and_written_while_rounds_run)
 {
 	struct puncher p = { .mem = self->mem, .rfd = self->rfd };
-	const unsigned int stops = mm_debug_kernel() ? 40 : 1000;
-	unsigned int i, stop, errors;
+	struct mm_turns stops = { .least = 20, .most = 1000 };
+	unsigned int i, errors;
 	pthread_t threads[4];
 
-	for (stop = 0; stop < stops; stop++) {
+	while (mm_another_turn(&stops)) {
 		__atomic_store_n(&p.stop, 0, __ATOMIC_RELAXED);
 		for (i = 0; i < ARRAY_SIZE(threads); i++)
 			ASSERT_EQ(0, pthread_create(&threads[i], NULL, i < 2 ?
@@ -307,12 +307,11 @@ TEST_F(preimage, punched_and_written_while_rounds_run)
 TEST_F(preimage, full_rounds_while_pages_are_kept)
 {
 	struct puncher p = { .mem = self->mem };
-	const unsigned int rounds = mm_debug_kernel() ? 20 : 200;
-	unsigned int round;
+	struct mm_turns rounds = { .least = 10, .most = 200 };
 	pthread_t thread;
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, write_on, &p));
-	for (round = 0; round < rounds; round++) {
+	while (mm_another_turn(&rounds)) {
 		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
 		model_free(self->model);
 		self->model = model_new();
@@ -347,7 +346,7 @@ static void *punch_all(void *arg)
  */
 TEST_F(preimage, punched_in_one_go_while_it_is_read)
 {
-	const unsigned int tries = mm_debug_kernel() ? 5 : 60;
+	struct mm_turns tries = { .least = 4, .most = 60 };
 	struct hole h = { .length = 8 << 20 };
 	unsigned char *mem, *then = mm_anon(h.length);
 	unsigned int i, try, errors;
@@ -359,7 +358,8 @@ TEST_F(preimage, punched_in_one_go_while_it_is_read)
 	ASSERT_LE(0, h.rfd);
 	mem = mmap(NULL, h.length, PROT_READ | PROT_WRITE, MAP_SHARED, h.rfd, 0);
 	ASSERT_NE(MAP_FAILED, mem);
-	for (try = 0; try < tries; try++) {
+	while (mm_another_turn(&tries)) {
+		try = tries.done;
 		for (i = 0; i < h.length; i += UNIT)
 			mem[i + try] = (i / UNIT + try) | 1;
 		memcpy(then, mem, h.length);
@@ -570,7 +570,7 @@ static void *change_once(void *arg)
 TEST_F(preimage, what_is_there_after_sync_was_there_at_its_moment)
 {
 	struct puncher p = { .mem = self->mem, .rfd = self->rfd };
-	const unsigned int rounds = mm_debug_kernel() ? 20 : 100;
+	struct mm_turns rounds = { .least = 12, .most = 100 };
 	unsigned char *before = mm_anon(LENGTH);
 	unsigned int round, page, errors;
 	pthread_t thread;
@@ -580,7 +580,8 @@ TEST_F(preimage, what_is_there_after_sync_was_there_at_its_moment)
 	ASSERT_NE(NULL, before);
 	ASSERT_EQ(0, dev_set_cache(self->fd, 2 * LENGTH));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, change_once, &p));
-	for (round = 0; round < rounds; round++) {
+	while (mm_another_turn(&rounds)) {
+		round = rounds.done;
 		for (page = 0; page < PAGES; page++)
 			memset(self->mem + page * UNIT, 1 + round % 255, UNIT);
 		memcpy(before, self->mem, LENGTH);

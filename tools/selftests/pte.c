@@ -894,7 +894,7 @@ static void *count_on(void *arg)
  */
 TEST_F(pte, write_protected_but_not_flushed)
 {
-	const unsigned int tries = mm_debug_kernel() ? 2 : 10;
+	struct mm_turns tries = { .least = 2, .most = 10 };
 	struct uffdio_api api = {
 		.api = UFFD_API,
 		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
@@ -907,7 +907,6 @@ TEST_F(pte, write_protected_but_not_flushed)
 	struct counting c = { .stop = 0 };
 	pthread_t writer, protector;
 	cpu_set_t before;
-	unsigned int i;
 
 	p.uffd = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
 	if (p.uffd < 0 || ioctl(p.uffd, UFFDIO_API, &api))
@@ -928,7 +927,7 @@ TEST_F(pte, write_protected_but_not_flushed)
 	sched_getaffinity(0, sizeof(before), &before);
 	run_on(0);
 	ASSERT_EQ(0, pthread_create(&writer, NULL, count_on, &c));
-	for (i = 0; i < tries; i++) {
+	while (mm_another_turn(&tries)) {
 		p.done = 0;
 		p.wp.mode = UFFDIO_WRITEPROTECT_MODE_WP;
 		ASSERT_EQ(0, pthread_create(&protector, NULL, protect, &p));
@@ -1526,6 +1525,7 @@ static void *zap_all(void *arg)
 TEST_F(pte, zapped_during_the_harvest)
 {
 	struct meddler m = { .many = map_many(MANY_LENGTH + UNIT) };
+	struct mm_turns tries = { .least = 5, .most = 40 };
 	pthread_t thread;
 	int i;
 
@@ -1533,7 +1533,8 @@ TEST_F(pte, zapped_during_the_harvest)
 	m.page = m.many + MANY_LENGTH;
 	ASSERT_EQ(0, dev_register(self->fd, "last", m.page, UNIT, 0,
 				  XBZRLE_TRACKER_AUTO, NULL));
-	for (i = 0; i < turns(40); i++) {
+	while (mm_another_turn(&tries)) {
+		i = tries.done;
 		ASSERT_EQ(0, madvise(m.many, MANY_LENGTH, MADV_POPULATE_READ));
 		m.page[1] = i + 1;
 		m.done = 0;
