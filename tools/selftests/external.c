@@ -513,13 +513,14 @@ static void *write_and_mark(void *arg)
 TEST_F(external, marks_by_other_threads)
 {
 	struct marker m = { self->fd, self->id, self->mem, 0, 0 };
+	struct mm_turns turns = { .least = 30, .most = 300 };
 	pthread_t threads[2];
 	unsigned int i;
 
 	for (i = 0; i < 2; i++)
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, write_and_mark,
 					    &m));
-	for (i = 0; i < 300; i++)
+	while (mm_another_turn(&turns))
 		ASSERT_EQ(0, dev_round(self->fd, self->model, 0));
 	m.stop = 1;
 	for (i = 0; i < 2; i++)
@@ -625,7 +626,8 @@ static bool stop_changer(pid_t pid)
 /* An entry that is none for a moment is no hole. */
 TEST_F(external, entries_that_change_are_found)
 {
-	unsigned int i, missed = 0;
+	struct mm_turns turns = { .least = 50, .most = 2000 };
+	unsigned int missed = 0;
 	struct xbzrle_sync s;
 	uint32_t id;
 	pid_t pid;
@@ -633,7 +635,7 @@ TEST_F(external, entries_that_change_are_found)
 
 	pid = start_changer(self->mem);
 	ASSERT_LT(0, pid);
-	for (i = 0; i < 2000; i++) {
+	while (mm_another_turn(&turns)) {
 		fd = dev_open();
 		ASSERT_LE(0, fd);
 		ASSERT_EQ(0, add_region(fd, "heap", self->mem, LENGTH, pid, &id));
@@ -648,8 +650,9 @@ TEST_F(external, entries_that_change_are_found)
 /* Nor is it a page of the file. */
 TEST_F(external, own_pages_whose_entries_change_are_read)
 {
+	struct mm_turns turns = { .least = 10, .most = 500 };
 	int file = memfd_create("private", MFD_CLOEXEC);
-	unsigned int i, wrong = 0;
+	unsigned int wrong = 0;
 	unsigned char *mem;
 	uint32_t id;
 	pid_t pid;
@@ -662,7 +665,7 @@ TEST_F(external, own_pages_whose_entries_change_are_read)
 	ASSERT_LT(0, pid);
 	ASSERT_EQ(0, dev_unregister(self->fd, self->id));
 	ASSERT_EQ(0, add_region(self->fd, "private", mem, LENGTH, pid, &id));
-	for (i = 0; i < 500; i++) {
+	while (mm_another_turn(&turns)) {
 		ASSERT_EQ(0, dev_round(self->fd, self->model, XBZRLE_SYNC_FULL));
 		wrong += model_diff(self->model, "private", mem, 0, LENGTH) != -1;
 	}

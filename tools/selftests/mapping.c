@@ -1441,18 +1441,19 @@ TEST_F(mapping, large_sparse_file)
 /* What was written before the SYNC is in its round, whoever leaves during it. */
 TEST_F(mapping, writer_leaves_during_the_harvest)
 {
-	unsigned int i;
+	struct mm_turns turns = { .least = 10, .most = 100 };
 	int pipefd[2];
 	char done;
 	pid_t pid;
 
 	ASSERT_EQ(0, pipe(pipefd));
-	for (i = 0; i < 100; i++) {
+	while (mm_another_turn(&turns)) {
 		pid = fork();
 		if (!pid) {
 			/* By a PTE that a read has made, which the page does not learn of. */
 			volatile unsigned char *page =
-				map_file(self->file, LENGTH) + i % PAGES * UNIT;
+				map_file(self->file, LENGTH) +
+				turns.done % PAGES * UNIT;
 
 			(void)*page;
 			(*page)++;
@@ -1473,10 +1474,12 @@ TEST_F(mapping, writer_leaves_during_the_harvest)
  */
 TEST_F(mapping, visitors_while_rounds_run)
 {
+	struct mm_turns turns = { .least = 20, .most = 150 };
 	unsigned int i;
 	pid_t pid;
 
-	for (i = 0; i < 150; i++) {
+	while (mm_another_turn(&turns)) {
+		i = turns.done;
 		pid = fork();
 		if (!pid) {
 			visit(self->file, i % (PAGES - 1), i, i & 1,
