@@ -264,9 +264,9 @@ static inline void xbzrle_flush_tlb_mm(struct mm_struct *mm)
 /*
  * On arm64 set_pte_at() has the page's tags made, by what is not exported. The
  * page was mapped a moment ago and has them. Who counts mappings got a name for
- * many with "mm: Convert set_pte_at() to set_ptes() in page_table_check", and the
- * address again with "mm/page_table_check: Provide addr parameter to
- * page_table_check_ptes_set()".
+ * many with "mm: convert page_table_check_pte_set() to
+ * page_table_check_ptes_set()", when it lost the address, too, and that again with
+ * "mm/page_table_check: Provide addr parameter to page_table_check_ptes_set()".
  */
 #ifdef CONFIG_ARM64
 #include <linux/page_table_check.h>
@@ -275,7 +275,7 @@ static inline void xbzrle_put_pte_back(struct mm_struct *mm,
 				       unsigned long addr, pte_t *ptep,
 				       pte_t entry)
 {
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 6, 0)
 	page_table_check_pte_set(mm, addr, ptep, entry);
 #elif LINUX_VERSION_CODE < KERNEL_VERSION(7, 0, 0)
 	page_table_check_ptes_set(mm, ptep, entry, 1);
