@@ -233,15 +233,15 @@ pmd_t *xbzrle_existing_pmd(struct mm_struct *mm, unsigned long addr,
 
 /**
  * xbzrle_existing_pmd_huge() - does it map, or has mapped, a huge page?
- * @pmd: a PMD that is not none
+ * @pmd: a PMD
  *
  * Context: any.
- * Return: true if there is no page table below it: it is mapped or migrating
- * as a whole.
+ * Return: true if it is not none and there is no page table below it: it is mapped
+ * or migrating as a whole.
  */
 bool xbzrle_existing_pmd_huge(pmd_t pmd)
 {
-	return pmd_trans_huge(pmd) || !pmd_present(pmd);
+	return pmd_trans_huge(pmd) || (!pmd_none(pmd) && !pmd_present(pmd));
 }
 
 /**
@@ -337,7 +337,7 @@ bool xbzrle_existing_populated(struct mm_struct *mm, unsigned long addr)
 	if (!pmd)
 		return false;
 	value = READ_ONCE(*pmd);
-	if (!pmd_none(value) && xbzrle_existing_pmd_huge(value))
+	if (xbzrle_existing_pmd_huge(value))
 		return true;
 	return existing_peek(mm, pmd, addr, &entry);
 }
@@ -364,12 +364,12 @@ bool xbzrle_existing_hole(struct mm_struct *mm, unsigned long addr)
 	if (!pmd)
 		return true;
 	value = READ_ONCE(*pmd);
-	if (!pmd_none(value) && xbzrle_existing_pmd_huge(value)) {
+	if (xbzrle_existing_pmd_huge(value)) {
 		/* Perhaps the huge zero page. */
 		if (xbzrle_existing_split(mm, addr))
 			return false;
 		value = READ_ONCE(*pmd);
-		if (!pmd_none(value) && xbzrle_existing_pmd_huge(value))
+		if (xbzrle_existing_pmd_huge(value))
 			return false;
 	}
 	if (!existing_peek(mm, pmd, addr, &entry))

@@ -49,8 +49,7 @@ static int file_scan_one(pte_t *ptep, unsigned long addr, void *data)
 	return 0;
 }
 
-/* True if what was mapped where there is no page table may be written still. */
-static bool file_scan_vma(struct vm_area_struct *vma, pgoff_t index,
+static void file_scan_vma(struct vm_area_struct *vma, pgoff_t index,
 			  unsigned long nr, unsigned long *writable)
 {
 	pgoff_t first = max(file_vma_first(vma), index);
@@ -61,34 +60,35 @@ static bool file_scan_vma(struct vm_area_struct *vma, pgoff_t index,
 	};
 	unsigned long addr = scan.base + ((first - index) << PAGE_SHIFT);
 	unsigned long end = scan.base + ((last + 1 - index) << PAGE_SHIFT);
-	bool gone = false;
 	unsigned long next;
-	pmd_t *pmd, table;
+	pmd_t *pmd;
 
 	for (; addr < end; addr = next) {
 		pmd = xbzrle_existing_pmd(vma->vm_mm, addr, end, &next);
-		if (!pmd) {
-			gone = true;
-			continue;
-		}
 		/*
 		 * A huge page is none of those that the caller has locked, and
 		 * none can come while it has.
 		 */
-		table = READ_ONCE(*pmd);
-		if (xbzrle_existing_pmd_huge(table))
+		if (!pmd || xbzrle_existing_pmd_huge(READ_ONCE(*pmd)))
 			continue;
 		/* If the page table has gone by now, there is no telling. */
 		if (apply_to_page_range(vma->vm_mm, addr, next - addr,
 					file_scan_one, &scan))
 			bitmap_set(writable, (addr - scan.base) >> PAGE_SHIFT,
 				   (next - addr) >> PAGE_SHIFT);
-		/* Or it has another, empty one. */
-		gone |= pmd_val(READ_ONCE(*pmd)) != pmd_val(table);
 	}
-	/* Whoever takes a page table away has said before that it will flush. */
+}
+
+/*
+ * May threads write to what has gone from a mapping? Whoever takes a page table away
+ * has said before that it will flush. There may be another one in its place, so
+ * what a look at the PTEs has found tells nothing.
+ */
+static bool file_may_be_late(struct vm_area_struct *vma)
+{
+	/* After that look. */
 	smp_rmb();
-	return gone && xbzrle_tables_go_unflushed(vma->vm_mm);
+	return xbzrle_tables_go_unflushed(vma->vm_mm);
 }
 
 /**
@@ -103,8 +103,8 @@ static bool file_scan_vma(struct vm_area_struct *vma, pgoff_t index,
  * mappings where they are, but for those of khugepaged since 6.6. Tells of pages
  * that the caller has locked, one at least of each that a PMD may map, and which
  * nobody maps anew meanwhile; but a PTE that is there may become writable.
- * Return: true if some were unmapped an instant ago, and threads may write to them
- * until their TLB is flushed. Their dirty flags are set.
+ * Return: true if some may have been unmapped an instant ago, and threads may write
+ * to them until their TLB is flushed. Their dirty flags are set.
  */
 bool xbzrle_file_writable(struct address_space *mapping, pgoff_t index,
 			  unsigned long nr, unsigned long *writable)
@@ -119,8 +119,10 @@ bool xbzrle_file_writable(struct address_space *mapping, pgoff_t index,
 	for (vma = file_vma_iter_first(&mapping->i_mmap, index, index + nr - 1);
 	     vma; vma = file_vma_iter_next(vma, index, index + nr - 1)) {
 		/* Through others nobody can write to the file. */
-		if (vma->vm_flags & VM_SHARED)
-			late |= file_scan_vma(vma, index, nr, writable);
+		if (vma->vm_flags & VM_SHARED) {
+			file_scan_vma(vma, index, nr, writable);
+			late |= file_may_be_late(vma);
+		}
 		cond_resched();
 	}
 	i_mmap_unlock_read(mapping);
