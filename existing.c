@@ -60,16 +60,20 @@ static void ending_is_gone(struct xbzrle_ending *ending)
  */
 int xbzrle_ending_set(struct xbzrle_ending *ending, int ret, unsigned long addr)
 {
+	bool gone = ret == -ESRCH;
+
 	spin_lock(&ending->lock);
 	if (!ending->ended) {
 		ending->ended = ret;
 		ending->addr = addr;
 	}
 	/* Its memory may be torn down only after that was seen. */
-	if (ret == -ESRCH)
+	if (gone)
 		ending_is_gone(ending);
 	ret = ending->ended;
 	spin_unlock(&ending->lock);
+	if (gone)
+		xbzrle_ending_wake(ending);
 	return ret;
 }
 
