@@ -6,6 +6,7 @@
 #ifndef _TESTS_FAKE_SESSION_H
 #define _TESTS_FAKE_SESSION_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -21,6 +22,7 @@
  * @register_error: errno of all registering, or 0
  * @sync_error: errno of all rounds from the second on, or 0
  * @busy: so many reads find another thread in the session
+ * @external: there is no tracker but the external one
  */
 struct fake {
 	void (*on_open)(struct xbzrle_session *session);
@@ -30,6 +32,7 @@ struct fake {
 	int register_error;
 	int sync_error;
 	unsigned int busy;
+	bool external;
 };
 
 extern struct fake fake;

@@ -50,6 +50,9 @@ struct orders {
 	volatile bool end_it;			/* when it applies a record */
 	volatile unsigned int applied;		/* by then and since */
 	volatile unsigned int looked_up;	/* by the tool, in its replica */
+	volatile pid_t sharer;			/* whom SHARE has made */
+	volatile unsigned int cleared;		/* so often its bits were, */
+	volatile unsigned int unstopped;	/* while it was not stopped */
 };
 
 static struct orders *orders;
@@ -129,8 +132,8 @@ static void be_target(void)
 			execlp("sleep", "sleep", "1000", NULL);
 			_exit(1);
 		case SHARE:
-			clone(write_on, stack + sizeof(stack),
-			      CLONE_VM | SIGCHLD, place(0));
+			orders->sharer = clone(write_on, stack + sizeof(stack),
+					       CLONE_VM | SIGCHLD, place(0));
 			break;
 		default:
 			continue;
@@ -269,6 +272,23 @@ static char state_of(pid_t pid)
 		if (paren)
 			return paren[2];
 	}
+	return 0;
+}
+
+/* Bits of a kernel that may have none. */
+int __wrap_softdirty_probe(struct xbzrle_error *err)
+{
+	(void)err;
+	return 0;
+}
+
+int __wrap_softdirty_clear(pid_t pid, struct xbzrle_error *err)
+{
+	(void)pid;
+	(void)err;
+	orders->cleared++;
+	if (orders->sharer && state_of(orders->sharer) != 'T')
+		orders->unstopped++;
 	return 0;
 }
 
@@ -783,6 +803,26 @@ static void who_shares_the_memory_is_stopped(void **state)
 	assert_said(receive("file:dump2", "images2"), 0, "digests agree");
 }
 
+/* What it writes between the look at a page's bit and its clearing is lost. */
+static void who_shares_the_memory_is_stopped_for_its_bits(void **state)
+{
+	(void)state;
+	if (lacks_kcmp())
+		skip();
+	fake.external = true;
+	tell(SHARE, 0, 0);
+	assert_said(send_to("file:dump", "--max-rounds", "3"), 0,
+		    "using the external tracker");
+	assert_int_equal(orders->cleared, 3);
+	assert_int_equal(orders->unstopped, 0);
+	assert_said(receive("file:dump", "images"), 0, "digests agree");
+	assert_said(send_to("file:dump2", "--max-rounds=3", "--consistent"), 0,
+		    "using the external tracker");
+	assert_int_equal(orders->cleared, 6);
+	assert_int_equal(orders->unstopped, 0);
+	assert_goes_on();
+}
+
 static void kill_target(unsigned int before)
 {
 	if (before != 0)
@@ -918,6 +958,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_is_mapped_until_the_pause,
 						begin, end),
 		cmocka_unit_test_setup_teardown(who_shares_the_memory_is_stopped,
+						begin, end),
+		cmocka_unit_test_setup_teardown(who_shares_the_memory_is_stopped_for_its_bits,
 						begin, end),
 		cmocka_unit_test_setup_teardown(a_session_that_is_busy, begin,
 						end),

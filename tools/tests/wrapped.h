@@ -3,6 +3,8 @@
 #ifndef _TESTS_WRAPPED_H
 #define _TESTS_WRAPPED_H
 
+#include <sys/types.h>
+
 #include <xbzrle.h>
 
 #include "../xbzrle/replica.h"
@@ -18,5 +20,8 @@ int __real_xbzrle_image_apply(struct xbzrle_image *image,
 int __wrap_xbzrle_image_apply(struct xbzrle_image *image,
 			      const struct xbzrle_record *record,
 			      struct xbzrle_error *err);
+
+int __wrap_softdirty_probe(struct xbzrle_error *err);
+int __wrap_softdirty_clear(pid_t pid, struct xbzrle_error *err);
 
 #endif /* _TESTS_WRAPPED_H */

@@ -248,25 +248,24 @@ static int sync_paused(struct round_source *source, unsigned int flags,
 	return ret;
 }
 
-/* With the target stopped, as tracked_mark_written() asks for. */
+/* With all stopped that write the memory, as tracked_mark_written() asks for. */
 static int sync_external(struct round_source *source, unsigned int flags,
 			 struct xbzrle_sync *sync, struct xbzrle_error *err)
 {
-	struct target *target = source->target;
 	double start = progress_now();
-	bool ours = !target->stopped;
+	bool ours = !source->stays_stopped;
 	int ret;
 
 	if (ours) {
-		ret = target_stop(target, err);
+		ret = pause_begin(source->pause, err);
 		if (ret)
 			return ret;
 	}
 	ret = mark_and_sync(source, flags, sync, err);
-	if (!ret && !target_is_stopped(target))
+	if (!ret && !pause_held(source->pause))
 		ret = lost_writes(source, err);
 	if (ours) {
-		target_continue(target);
+		pause_end(source->pause);
 		source->scan_time += progress_now() - start;
 	}
 	return ret;
