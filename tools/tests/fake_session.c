@@ -319,7 +319,13 @@ ssize_t xbzrle_read(struct xbzrle_session *session, void *buf, size_t length,
 		    struct xbzrle_error *err)
 {
 	size_t left = session->stream.length - session->taken;
+	int error = fake.read_error;
 
+	if (error) {
+		fake.read_error = 0;
+		return xbzrle_fail(err, error, 0, "cannot read the round: %s",
+				   strerror(error));
+	}
 	if (fake.busy) {
 		fake.busy--;
 		return xbzrle_fail(err, EAGAIN, 0, "the session is busy");

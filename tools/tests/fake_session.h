@@ -21,6 +21,7 @@
  *	by then
  * @register_error: errno of all registering, or 0
  * @sync_error: errno of all rounds from the second on, or 0
+ * @read_error: errno of the next read, or 0
  * @busy: so many reads find another thread in the session
  * @external: there is no tracker but the external one
  */
@@ -31,6 +32,7 @@ struct fake {
 	void (*on_end)(unsigned int rounds);
 	int register_error;
 	int sync_error;
+	int read_error;
 	unsigned int busy;
 	bool external;
 };

@@ -682,6 +682,38 @@ static void regions_of_others_that_end(void **state)
 	assert_goes_on();
 }
 
+static void register_two_of_others(struct xbzrle_session *session)
+{
+	others = session;
+	register_two_processes(session);
+}
+
+/* Whoever has the session waits with poll(), and is in it before the tool. */
+static void unregister_before_us(unsigned int before)
+{
+	if (before == 1)
+		fake.read_error = ESRCH;
+	if (before != 2)
+		return;
+	end_sibling(1);
+	xbzrle_unregister(others, 2, NULL);
+}
+
+/* When SYNC is asked which has ended there is none any more. */
+static void regions_that_end_and_others_unregister(void **state)
+{
+	(void)state;
+	if (lacks_kcmp())
+		skip();
+	start_sibling();
+	fake.on_open = register_two_of_others;
+	fake.on_sync = unregister_before_us;
+	assert_said(snapshot_session("3"), 0, "3 rounds");
+	waitpid(sibling, NULL, 0);
+	assert_chain("3 of 3 rounds are good", "1 regions");
+	assert_goes_on();
+}
+
 /* What a peer sends can make of a frame the work of minutes. */
 static void a_signal_inside_a_frame(void **state)
 {
@@ -972,6 +1004,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(regions_that_others_unregister,
 						begin, end),
 		cmocka_unit_test_setup_teardown(regions_of_others_that_end,
+						begin, end),
+		cmocka_unit_test_setup_teardown(regions_that_end_and_others_unregister,
 						begin, end),
 		cmocka_unit_test_setup_teardown(a_signal_inside_a_frame, begin,
 						end),

@@ -401,6 +401,12 @@ static int end_in_round(struct round_source *source, struct xbzrle_error *err)
 	int ret;
 
 	ret = xbzrle_sync(source->session, 0, &sync, &reason);
+	/* None has by now: whose session it is has unregistered it before us. */
+	if (ret == -EBUSY && !source->tracked) {
+		source->process_gone |= err->code == ESRCH;
+		source->torn = true;
+		return 0;
+	}
 	if (!ret || !others_go_on(source, ret))
 		return -err->code;
 	/* No round follows that could bring what is there now. */
