@@ -210,6 +210,38 @@ static void who_is_put_back_to_work_is_seen(void **state)
 	assert_int_equal(moving(), WRITERS);
 }
 
+/* To be gone may take the last of them long: it has all the memory to give up. */
+static void who_is_killed_does_not_run(void **state)
+{
+	struct target *target = *state;
+	struct xbzrle_error err;
+	struct pause pause;
+	pid_t other;
+	int status;
+
+	if (lacks_kcmp())
+		skip();
+	assert_int_equal(pause_open(&pause, target, NULL, &err), 0);
+	assert_int_equal(pause_begin(&pause, &err), 0);
+	other = pause.others[0].pid;
+	/* Held there for us. */
+	assert_int_equal(ptrace(PTRACE_SEIZE, other, NULL, PTRACE_O_TRACEEXIT),
+			 0);
+	assert_int_equal(kill(other, SIGKILL), 0);
+	do {
+		assert_int_equal(waitpid(other, &status, __WALL), other);
+		assert_true(WIFSTOPPED(status));
+	} while (status >> 8 != (SIGTRAP | PTRACE_EVENT_EXIT << 8));
+	assert_false(target_is_stopped(&pause.others[0]));
+	assert_int_equal(pause_running(&pause), 0);
+	assert_true(pause_held(&pause));
+	assert_int_equal(ptrace(PTRACE_DETACH, other, NULL, NULL), 0);
+	while (!target_has_ended(&pause.others[0]))
+		usleep(1000);
+	assert_int_equal(pause_running(&pause), 0);
+	pause_close(&pause);
+}
+
 /* Its tracer could let it go on at any moment. */
 static void who_is_traced_is_refused(void **state)
 {
@@ -281,6 +313,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(who_was_stopped_stays_so,
 						start, end),
 		cmocka_unit_test_setup_teardown(who_is_put_back_to_work_is_seen,
+						start, end),
+		cmocka_unit_test_setup_teardown(who_is_killed_does_not_run,
 						start, end),
 		cmocka_unit_test_setup_teardown(who_is_traced_is_refused,
 						start, end),

@@ -370,16 +370,17 @@ int pause_begin(struct pause *pause, struct xbzrle_error *err)
  * pause_running() - who that shares the target's memory was put back to work?
  * @pause: pause that began, of no group
  *
- * Return: the process, or 0 if they are all stopped, or have ended.
+ * Return: the process, or 0 if they are all stopped, or have ended, or are to.
  */
 pid_t pause_running(const struct pause *pause)
 {
+	const struct target *other = pause->others;
 	size_t i;
 
-	for (i = 0; i < pause->other_count; i++) {
-		if (!target_is_stopped(&pause->others[i]) &&
-		    !target_has_ended(&pause->others[i]))
-			return pause->others[i].pid;
+	for (i = 0; i < pause->other_count; i++, other++) {
+		if (!target_is_stopped(other) && !target_is_dying(other) &&
+		    !target_has_ended(other))
+			return other->pid;
 	}
 	return 0;
 }
