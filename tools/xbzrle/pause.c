@@ -27,6 +27,8 @@
 #define FREEZE_TIMEOUT		10.0
 /* So often another process that shares the memory may appear meanwhile. */
 #define SHARER_TURNS		100
+/* PF_KTHREAD of the kernel, which proc(5) has tell it. */
+#define KERNEL_THREAD		0x00200000ul
 
 static int open_in(int dir, const char *name, int flags)
 {
@@ -89,6 +91,22 @@ static bool holds(int dir, pid_t pid)
 	return found;
 }
 
+/*
+ * 1 if they have the same memory, 0 if not, or a negative errno. Who may not
+ * look at a process cannot tell; but whoever may track the target's memory may
+ * look at those that share it.
+ */
+static int shares_memory(pid_t target, pid_t pid, struct xbzrle_error *err)
+{
+	long ret = syscall(SYS_kcmp, target, pid, KCMP_VM, 0, 0);
+
+	if (ret < 0 && errno == ENOSYS)
+		return xbzrle_fail(err, ENOSYS, 0,
+				   "this kernel has no kcmp(), so it cannot be known who shares the memory of process %d; it takes one with CONFIG_KCMP",
+				   target);
+	return !ret;
+}
+
 /**
  * pause_open() - prepare to pause somebody
  * @pause: filled in
@@ -113,6 +131,12 @@ int pause_open(struct pause *pause, struct target *target, const char *group,
 	if (target && target->pid == getpid())
 		return xbzrle_fail(err, EDEADLK, 0,
 				   "this tool cannot pause itself");
+	/* What the kernel cannot tell is to be known before anything is sent. */
+	if (target) {
+		ret = shares_memory(target->pid, target->pid, err);
+		if (ret < 0)
+			return ret;
+	}
 	if (!group)
 		return 0;
 	pause->group_dir = open(group, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -152,20 +176,36 @@ static bool is_other(const struct pause *pause, pid_t pid)
 	return pid != pause->target->pid;
 }
 
-/*
- * 1 if they have the same memory, 0 if not, or a negative errno. Who may not
- * look at a process cannot tell; but whoever may track the target's memory may
- * look at those that share it.
- */
-static int shares_memory(pid_t target, pid_t pid, struct xbzrle_error *err)
+/* Its state, and what flags the kernel has for it. */
+static bool read_stat(pid_t pid, char *state, unsigned long *flags)
 {
-	long ret = syscall(SYS_kcmp, target, pid, KCMP_VM, 0, 0);
+	char name[32], text[512];
+	const char *paren;
 
-	if (ret < 0 && errno == ENOSYS)
-		return xbzrle_fail(err, ENOSYS, 0,
-				   "this kernel has no kcmp(), so it cannot be known who shares the memory of process %d; it takes one with CONFIG_KCMP",
-				   target);
-	return !ret;
+	snprintf(name, sizeof(name), "/proc/%d/stat", pid);
+	if (read_text(AT_FDCWD, name, text, sizeof(text)) <= 0)
+		return false;
+	/* Its name may have one, too. */
+	paren = strrchr(text, ')');
+	return paren && sscanf(paren + 1, " %c %*d %*d %*d %*d %*d %lu", state,
+			       flags) == 2;
+}
+
+static bool has_memory(pid_t pid)
+{
+	unsigned long flags;
+	char state;
+
+	return read_stat(pid, &state, &flags) && !strchr("ZX", state);
+}
+
+/* Such as vhost's up to Linux 6.3, which borrows the memory and heeds no signal. */
+static bool is_kernel_thread(pid_t pid)
+{
+	unsigned long flags;
+	char state;
+
+	return read_stat(pid, &state, &flags) && flags & KERNEL_THREAD;
 }
 
 static int add_other(struct pause *pause, pid_t pid, struct xbzrle_error *err)
@@ -205,23 +245,11 @@ static int find_others(struct pause *pause, struct xbzrle_error *err)
 		if (!is_other(pause, pid))
 			continue;
 		ret = shares_memory(pause->target->pid, pid, err);
-		if (ret > 0)
+		if (ret > 0 && !is_kernel_thread(pid))
 			ret = add_other(pause, pid, err);
 	}
 	closedir(proc);
 	return ret;
-}
-
-static bool has_memory(pid_t pid)
-{
-	char name[32], text[512];
-	const char *paren;
-
-	snprintf(name, sizeof(name), "/proc/%d/stat", pid);
-	if (read_text(AT_FDCWD, name, text, sizeof(text)) <= 0)
-		return false;
-	paren = strrchr(text, ')');
-	return paren && paren[1] == ' ' && !strchr("ZX", paren[2]);
 }
 
 static int check_target(const struct pause *pause, struct xbzrle_error *err)
