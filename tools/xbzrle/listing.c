@@ -60,6 +60,7 @@ static int parse(struct listing *listing, FILE *file, struct xbzrle_error *err)
 	size_t room = 0;
 	ssize_t length;
 	int ret = 0, shown = 0;
+	bool complete;
 
 	while (!ret && (length = getline(&line, &room, file)) > 0) {
 		if (line[length - 1] == '\n')
@@ -69,8 +70,10 @@ static int parse(struct listing *listing, FILE *file, struct xbzrle_error *err)
 		if (name)
 			ret = add(listing, name + strlen(key), err);
 	}
+	complete = feof(file);
 	free(line);
-	return ret ? ret : shown;
+	/* What breaks off would pass for a session with fewer regions. */
+	return ret ? ret : shown && complete;
 }
 
 static int compare(const void *one, const void *other)
@@ -95,8 +98,9 @@ int listing_read(struct listing *listing, int fd, struct xbzrle_error *err)
 	FILE *file;
 
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	*listing = (struct listing){};
 	for (tries = 0; !ret && tries < TRIES; tries++) {
-		*listing = (struct listing){};
+		listing_free(listing);
 		ret = signals_check(err);
 		if (ret)
 			return ret;
