@@ -407,6 +407,9 @@ static int end_in_round(struct round_source *source, struct xbzrle_error *err)
 		source->torn = true;
 		return 0;
 	}
+	/* A signal, which is looked at before anything is read again. */
+	if (ret == -EINTR)
+		return 0;
 	if (!ret || !others_go_on(source, ret))
 		return -err->code;
 	/* No round follows that could bring what is there now. */
