@@ -1441,19 +1441,18 @@ TEST_F(mapping, large_sparse_file)
 /* What was written before the SYNC is in its round, whoever leaves during it. */
 TEST_F(mapping, writer_leaves_during_the_harvest)
 {
-	struct mm_turns turns = { .least = 10, .most = 100 };
+	unsigned int i;
 	int pipefd[2];
 	char done;
 	pid_t pid;
 
 	ASSERT_EQ(0, pipe(pipefd));
-	while (mm_another_turn(&turns)) {
+	for (i = 0; i < 100; i++) {
 		pid = fork();
 		if (!pid) {
 			/* By a PTE that a read has made, which the page does not learn of. */
 			volatile unsigned char *page =
-				map_file(self->file, LENGTH) +
-				turns.done % PAGES * UNIT;
+				map_file(self->file, LENGTH) + i % PAGES * UNIT;
 
 			(void)*page;
 			(*page)++;
