@@ -255,6 +255,7 @@ unsigned long xbzrle_dirty_next(const struct xbzrle_dirty_set *set,
 			if (!i) {
 				*first = pos;
 				max = min(max, set->nbits[0] - pos);
+				xbzrle_race_window_atomic();
 				/* Also if that one is gone by now. */
 				return find_next_zero_bit(set->level[0],
 							  pos + max, pos + 1) -

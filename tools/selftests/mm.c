@@ -243,7 +243,7 @@ bool mm_another_turn(struct mm_turns *turns)
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	now = ts.tv_sec + ts.tv_nsec / 1e9;
 	if (!turns->until)
-		turns->until = now + MM_TURN_SECONDS;
+		turns->until = now + (turns->seconds ?: MM_TURN_SECONDS);
 	else
 		turns->done++;
 	return turns->done < turns->least ||

@@ -68,13 +68,15 @@ bool mm_debug_kernel(void);
 /**
  * struct mm_turns - how often a test tries what goes wrong now and then
  * @least: so often on any machine
- * @most: and no more than that, while MM_TURN_SECONDS are not over
+ * @most: and no more than that, while there is time
+ * @seconds: how long that is, if not MM_TURN_SECONDS
  * @done: how often it has; from 0
  * @until: for mm_another_turn() alone
  */
 struct mm_turns {
 	unsigned int least;
 	unsigned int most;
+	unsigned int seconds;
 	unsigned int done;
 	double until;
 };

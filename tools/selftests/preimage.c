@@ -346,7 +346,7 @@ static void *punch_all(void *arg)
  */
 TEST_F(preimage, punched_in_one_go_while_it_is_read)
 {
-	struct mm_turns tries = { .least = 4, .most = 60 };
+	struct mm_turns tries = { .least = 4, .most = 60, .seconds = 20 };
 	struct hole h = { .length = 8 << 20 };
 	unsigned char *mem, *then = mm_anon(h.length);
 	unsigned int i, try, errors;
