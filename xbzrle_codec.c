@@ -138,29 +138,53 @@ static u64 tail_mask(const u8 *a, const u8 *b, size_t len)
 	return mask;
 }
 
+/* Blocks that are looked at together. More cost more where all of a page is new. */
+#define GROUP		8
+
+/*
+ * Which blocks differ cannot be predicted, either: those of a group are found
+ * without a branch, and the masks are made afterwards.
+ */
 static inline void compare(const u8 *base, const u8 *page, size_t len,
 			   struct xbzrle_diff *diff)
 {
-	u64 blocks = 0, mask = 0;
-	size_t i;
+	size_t nr = len / BLOCK, i, next = 0;
+	u64 blocks = 0, left, mask;
 
-	for (i = 0; i < len / BLOCK; i++) {
-		const u8 *old = base + i * BLOCK, *new = page + i * BLOCK;
-
-		/* A run that goes on tends to be long. */
-		if (mask >> 63)
-			mask = block_all_new(old, new) ? ~0ull :
-							 block_mask(old, new);
-		else
-			mask = block_equal(old, new) ? 0 : block_mask(old, new);
-		diff->equal[i] = ~mask;
-		blocks |= (u64)!!mask << i;
+	while (next < nr) {
+		i = next;
+		next = min(next + GROUP, nr);
+		for (left = 0; i < next; i++) {
+			diff->equal[i] = ~0ull;
+			left |= (u64)!block_equal(base + i * BLOCK,
+						  page + i * BLOCK) << i;
+		}
+		blocks |= left;
+		while (left) {
+			i = __ffs64(left);
+			left &= left - 1;
+			mask = block_mask(base + i * BLOCK, page + i * BLOCK);
+			diff->equal[i] = ~mask;
+			if (!(mask >> 63))
+				continue;
+			/* A run that goes on tends to be long. */
+			while (++i < nr && block_all_new(base + i * BLOCK,
+							 page + i * BLOCK)) {
+				diff->equal[i] = 0;
+				blocks |= 1ull << i;
+			}
+			if (i >= next) {
+				next = i;
+				break;
+			}
+			left &= ~0ull << i;
+		}
 	}
 	if (len % BLOCK) {
-		mask = tail_mask(base + i * BLOCK, page + i * BLOCK,
+		mask = tail_mask(base + nr * BLOCK, page + nr * BLOCK,
 				 len % BLOCK);
-		diff->equal[i] = ~mask;
-		blocks |= (u64)!!mask << i;
+		diff->equal[nr] = ~mask;
+		blocks |= (u64)!!mask << nr;
 	}
 	diff->blocks = blocks;
 }
