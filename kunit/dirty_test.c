@@ -256,6 +256,38 @@ static void removing_loses_nothing_that_is_added(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, removed, RACE_UNITS);
 }
 
+static int add_and_remove(void *data)
+{
+	struct xbzrle_dirty_set *set = data;
+
+	while (!kthread_should_stop()) {
+		xbzrle_dirty_add(set, 7);
+		xbzrle_dirty_remove(set, 7, 1);
+		cond_resched();
+	}
+	return 0;
+}
+
+/* A unit that goes while it is found hides none of those behind it. */
+static void searching_goes_on_behind_what_goes(struct kunit *test)
+{
+	struct xbzrle_dirty_set *set = make_set(test, RACE_UNITS);
+	unsigned long first, found = 0, turn;
+	struct task_struct *other;
+
+	xbzrle_dirty_add(set, RACE_UNITS - 1);
+	other = kthread_run(add_and_remove, set, "xbzrle_other");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(other));
+	for (turn = 0; turn < RACE_UNITS; turn++) {
+		first = 0;
+		found += xbzrle_dirty_next(set, &first, 1);
+		if (!(turn % 1024))
+			cond_resched();
+	}
+	kthread_stop(other);
+	KUNIT_EXPECT_EQ(test, found, RACE_UNITS);
+}
+
 static struct kunit_case dirty_cases[] = {
 	KUNIT_CASE(empty_set_has_no_run),
 	KUNIT_CASE_PARAM(last_unit_is_found_and_removed, size_gen_params),
@@ -267,6 +299,7 @@ static struct kunit_case dirty_cases[] = {
 	KUNIT_CASE(agrees_with_a_plain_array),
 	KUNIT_CASE(who_comes_second_does_not_wait),
 	KUNIT_CASE(removing_loses_nothing_that_is_added),
+	KUNIT_CASE(searching_goes_on_behind_what_goes),
 	{}
 };
 
