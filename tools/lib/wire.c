@@ -307,10 +307,14 @@ static struct wire_region *add_region(struct xbzrle_wire *wire,
 			    "more than %u regions", XBZRLE_STREAM_REGIONS);
 		return NULL;
 	}
-	regions = reallocarray(wire->regions, count + 1, sizeof(*regions));
-	if (!regions)
-		goto no_memory;
-	wire->regions = regions;
+	/* Room for a power of two. */
+	if (!(count & (count - 1))) {
+		regions = reallocarray(wire->regions, count ? 2 * count : 1,
+				       sizeof(*regions));
+		if (!regions)
+			goto no_memory;
+		wire->regions = regions;
+	}
 
 	region = malloc(size);
 	if (!region)
@@ -323,8 +327,7 @@ static struct wire_region *add_region(struct xbzrle_wire *wire,
 	tdelete(region, &wire->by_name, compare_names);
 	if (!tsearch(region, &wire->by_name, compare_names))
 		goto free_region;
-	regions[count] = region;
-	wire->region_count++;
+	wire->regions[wire->region_count++] = region;
 	return region;
 
 free_region:

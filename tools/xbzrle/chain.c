@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "array.h"
 #include "chain.h"
 #include "directory.h"
 #include "signals.h"
@@ -216,8 +217,7 @@ static int add_line(struct chain *chain, const char *line, size_t length,
 	json_decref(entry);
 	if (ret)
 		return ret;
-	rounds = reallocarray(chain->rounds, chain->count + 1,
-			      sizeof(*rounds));
+	rounds = array_room(chain->rounds, chain->count, sizeof(*rounds));
 	if (!rounds)
 		return xbzrle_fail(err, ENOMEM, 0, "no memory");
 	round.line = chain->end;
@@ -823,7 +823,7 @@ int chain_append(struct chain *chain, json_t *entry, struct xbzrle_error *err)
 	round.line = chain->end;
 	rounds = chain->rounds;
 	if (!rounds)
-		rounds = calloc(1, sizeof(*rounds));
+		rounds = array_room(NULL, 0, sizeof(*rounds));
 	if (!rounds)
 		ret = -ENOMEM;
 	chain->rounds = rounds;

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "array.h"
 #include "command.h"
 #include "directory.h"
 #include "images.h"
@@ -301,8 +302,7 @@ int images_announce(struct images *images, const struct frame_region *region,
 		return xbzrle_fail(err, EBADMSG, 0,
 				   "more than %u regions: send anew, fewer or those that stay (--map)",
 				   XBZRLE_STREAM_REGIONS);
-	regions = reallocarray(images->regions, images->count + 1,
-			       sizeof(*regions));
+	regions = array_room(images->regions, images->count, sizeof(*regions));
 	if (!regions)
 		return xbzrle_fail(err, ENOMEM, 0, "no memory for a region");
 	images->regions = regions;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array.h"
 #include "listing.h"
 #include "signals.h"
 
@@ -40,8 +41,7 @@ static int add(struct listing *listing, const char *escaped,
 	struct listing_name *names, *new;
 	size_t length;
 
-	names = reallocarray(listing->names, listing->count + 1,
-			     sizeof(*names));
+	names = array_room(listing->names, listing->count, sizeof(*names));
 	if (!names)
 		return xbzrle_fail(err, ENOMEM, 0, "no memory");
 	listing->names = names;

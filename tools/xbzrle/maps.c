@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "array.h"
 #include "maps.h"
 
 struct mapping {
@@ -54,7 +55,7 @@ int maps_add(struct maps_wish **wishes, size_t *count, const char *text)
 {
 	struct maps_wish *grown;
 
-	grown = reallocarray(*wishes, *count + 1, sizeof(*grown));
+	grown = array_room(*wishes, *count, sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
 	*wishes = grown;
@@ -140,7 +141,7 @@ static int add_range(struct maps_range **ranges, size_t *count,
 {
 	struct maps_range *grown;
 
-	grown = reallocarray(*ranges, *count + 1, sizeof(*grown));
+	grown = array_room(*ranges, *count, sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
 	grown[(*count)++] = *range;

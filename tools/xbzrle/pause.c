@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "array.h"
 #include "command.h"
 #include "pause.h"
 #include "progress.h"
@@ -213,8 +214,7 @@ static int add_other(struct pause *pause, pid_t pid, struct xbzrle_error *err)
 	struct target *others;
 	int ret;
 
-	others = reallocarray(pause->others, pause->other_count + 1,
-			      sizeof(*others));
+	others = array_room(pause->others, pause->other_count, sizeof(*others));
 	if (!others)
 		return xbzrle_fail(err, ENOMEM, 0, "no memory");
 	pause->others = others;

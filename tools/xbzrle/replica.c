@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "array.h"
 #include "command.h"
 #include "replica.h"
 #include "signals.h"
@@ -112,8 +113,7 @@ static struct replica_region *add(struct replica *replica, const char *name,
 			    XBZRLE_STREAM_REGIONS);
 		return NULL;
 	}
-	regions = reallocarray(replica->regions, replica->count + 1,
-			       sizeof(*regions));
+	regions = array_room(replica->regions, replica->count, sizeof(*regions));
 	if (!regions) {
 		xbzrle_fail(err, ENOMEM, 0, "no memory for a region");
 		return NULL;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "array.h"
 #include "tally.h"
 
 static unsigned int length_class(unsigned int length)
@@ -62,8 +63,7 @@ static int add_region(struct tally *tally, const struct xbzrle_record *record)
 
 	if (!record->fresh)
 		return 0;
-	regions = reallocarray(tally->regions, tally->region_count + 1,
-			       sizeof(*regions));
+	regions = array_room(tally->regions, tally->region_count, sizeof(*regions));
 	if (!regions)
 		return -ENOMEM;
 	tally->regions = regions;
@@ -87,7 +87,7 @@ static struct tally_round *this_round(struct tally *tally, uint64_t position,
 			    TALLY_ROUNDS);
 		return NULL;
 	}
-	rounds = reallocarray(rounds, tally->round_count + 1, sizeof(*rounds));
+	rounds = array_room(rounds, tally->round_count, sizeof(*rounds));
 	if (!rounds) {
 		xbzrle_fail(err, ENOMEM, position, "no memory");
 		return NULL;

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "array.h"
 #include "tracked.h"
 
 static bool name_used(const struct tracked *tracked, const char *name)
@@ -70,8 +71,7 @@ static int begin(struct tracked *tracked, const struct maps_range *range,
 		return xbzrle_fail(err, EOVERFLOW, 0,
 				   "process %d has mapped more than %u ranges since its first round: start again, or name those that stay with --map",
 				   target->pid, XBZRLE_STREAM_REGIONS);
-	regions = reallocarray(tracked->regions, tracked->count + 1,
-			       sizeof(*regions));
+	regions = array_room(tracked->regions, tracked->count, sizeof(*regions));
 	if (!regions)
 		return xbzrle_fail(err, ENOMEM, 0, "no memory");
 	tracked->regions = regions;
