@@ -168,6 +168,11 @@ int xbzrle_register(struct xbzrle_session *session, const char *name,
 	struct region *new = &session->regions[session->count];
 
 	(void)tracker;
+	if (fake.on_interrupt) {
+		fake.on_interrupt();
+		fake.on_interrupt = NULL;
+		return xbzrle_fail(err, EINTR, 0, "interrupted");
+	}
 	if (fake.register_error)
 		return xbzrle_fail(err, fake.register_error, 0,
 				   "cannot register region '%s': %s", name,

@@ -20,6 +20,7 @@
  * @on_end: called when a round has been read to its end, with how many there were
  *	by then
  * @register_error: errno of all registering, or 0
+ * @on_interrupt: called when a first region is to be registered, which it interrupts
  * @sync_error: errno of all rounds from the second on, or 0
  * @read_error: errno of the next read, or 0
  * @busy: so many reads find another thread in the session
@@ -31,6 +32,7 @@ struct fake {
 	void (*on_sync)(unsigned int before);
 	void (*on_end)(unsigned int rounds);
 	int register_error;
+	void (*on_interrupt)(void);
 	int sync_error;
 	int read_error;
 	unsigned int busy;

@@ -339,6 +339,28 @@ static void what_fails_is_no_wrong_use(void **state)
 	assert_goes_on();
 }
 
+static void nothing_of_ours(void)
+{
+}
+
+static void be_told_to_end(void)
+{
+	raise(SIGTERM);
+}
+
+/* The kernel does not say by what. */
+static void registering_is_interrupted(void **state)
+{
+	(void)state;
+	fake.on_interrupt = nothing_of_ours;
+	assert_said(send_to("file:dump", "--max-rounds", "3"), 0,
+		    "1 regions in 3 rounds");
+	fake.on_interrupt = be_told_to_end;
+	assert_said(send_to("file:dump", "--max-rounds", "3"), EXIT_FAILED,
+		    "xbzrle: ended by Terminated\n");
+	assert_goes_on();
+}
+
 /* Before the second round, which may be begun more than once. */
 static void unmap_most(unsigned int before)
 {
@@ -977,6 +999,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_process_arrives, begin, end),
+		cmocka_unit_test_setup_teardown(registering_is_interrupted,
+						begin, end),
 		cmocka_unit_test_setup_teardown(what_fails_is_no_wrong_use,
 						begin, end),
 		cmocka_unit_test_setup_teardown(many_regions_end_between_rounds,

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "array.h"
+#include "signals.h"
 #include "tracked.h"
 
 static bool name_used(const struct tracked *tracked, const char *name)
@@ -93,9 +94,12 @@ static int begin(struct tracked *tracked, const struct maps_range *range,
 		.told = tracker == XBZRLE_TRACKER_EXTERNAL,
 	};
 	make_name(tracked, new, range);
-	ret = xbzrle_register(tracked->session, new->name, target->pid,
-			      new->start, new->end - new->start, tracker,
-			      &region, err);
+	/* The kernel gives up for any signal, of which some do not concern us. */
+	do {
+		ret = xbzrle_register(tracked->session, new->name, target->pid,
+				      new->start, new->end - new->start,
+				      tracker, &region, err);
+	} while (ret == -EINTR && !signals_check(err));
 	/* What a running target has unmapped since is not there to be sent. */
 	if (ret == -EFAULT && !(target->stopped && target_is_stopped(target)))
 		return 0;
