@@ -242,7 +242,10 @@ bool guest_make(struct guest *g, unsigned char *mem, size_t length,
 	g->runner = 0;
 	g->begun = 1;
 	g->bad_exit = 0;
-	g->vm = ioctl(g->kvm, KVM_CREATE_VM, 0);
+	/* mm_take_all_locks() gives up for any signal. */
+	do {
+		g->vm = ioctl(g->kvm, KVM_CREATE_VM, 0);
+	} while (g->vm < 0 && errno == EINTR);
 	if (g->vm < 0 || ioctl(g->vm, KVM_SET_USER_MEMORY_REGION, &slot))
 		return false;
 	g->vcpu = ioctl(g->vm, KVM_CREATE_VCPU, 0);
