@@ -24,6 +24,7 @@
 
 #include "../xbzrle/command.h"
 #include "../xbzrle/pause.h"
+#include "wrapped.h"
 
 #define WRITERS	4
 
@@ -75,6 +76,34 @@ static pid_t start_writers(void)
 		_exit(1);
 	count_up((void *)&counters[0]);
 	_exit(0);
+}
+
+/* Whom the kernel is to call a thread of its own, and to list last. */
+static pid_t kernel_thread;
+
+int __wrap_openat(int dir, const char *name, int flags, ...)
+{
+	char stat[32], text[64];
+	int fd;
+
+	snprintf(stat, sizeof(stat), "/proc/%d/stat", kernel_thread);
+	if (!kernel_thread || strcmp(name, stat))
+		return __real_openat(dir, name, flags);
+	fd = memfd_create("stat", MFD_CLOEXEC);
+	snprintf(text, sizeof(text), "%d (vhost-1) S 2 0 0 0 -1 %lu 0",
+		 kernel_thread, 0x00208040ul);
+	if (pwrite(fd, text, strlen(text), 0) < 0)
+		return -1;
+	return fd;
+}
+
+struct dirent *__wrap_readdir(DIR *list)
+{
+	static bool was_it;
+	struct dirent *entry = was_it ? NULL : __real_readdir(list);
+
+	was_it = entry && kernel_thread && atoi(entry->d_name) == kernel_thread;
+	return entry;
 }
 
 static void read_counters(uint64_t *values)
@@ -242,6 +271,30 @@ static void who_is_killed_does_not_run(void **state)
 	pause_close(&pause);
 }
 
+/* Such as vhost's, which has QEMU's memory and can be newer than all processes. */
+static void a_kernel_thread_is_let_run(void **state)
+{
+	struct target *target = *state;
+	struct xbzrle_error err;
+	struct pause pause;
+	pid_t others[2];
+
+	if (lacks_kcmp())
+		skip();
+	assert_int_equal(pause_open(&pause, target, NULL, &err), 0);
+	assert_int_equal(pause_begin(&pause, &err), 0);
+	others[0] = pause.others[0].pid;
+	others[1] = pause.others[1].pid;
+	pause_end(&pause);
+	kernel_thread = others[0] > others[1] ? others[0] : others[1];
+	assert_int_equal(pause_begin(&pause, &err), 0);
+	kernel_thread = 0;
+	assert_int_equal(pause.other_count, 1);
+	assert_int_equal(moving(), 1);
+	pause_close(&pause);
+	assert_int_equal(moving(), WRITERS);
+}
+
 /* Its tracer could let it go on at any moment. */
 static void who_is_traced_is_refused(void **state)
 {
@@ -315,6 +368,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(who_is_put_back_to_work_is_seen,
 						start, end),
 		cmocka_unit_test_setup_teardown(who_is_killed_does_not_run,
+						start, end),
+		cmocka_unit_test_setup_teardown(a_kernel_thread_is_let_run,
 						start, end),
 		cmocka_unit_test_setup_teardown(who_is_traced_is_refused,
 						start, end),

@@ -245,8 +245,9 @@ static int find_others(struct pause *pause, struct xbzrle_error *err)
 		if (!is_other(pause, pid))
 			continue;
 		ret = shares_memory(pause->target->pid, pid, err);
-		if (ret > 0 && !is_kernel_thread(pid))
-			ret = add_other(pause, pid, err);
+		if (ret > 0)
+			ret = is_kernel_thread(pid) ? 0 :
+				add_other(pause, pid, err);
 	}
 	closedir(proc);
 	return ret;
