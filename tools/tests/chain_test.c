@@ -857,6 +857,52 @@ static void regions_that_take_too_much(void **state)
 			     "chain"), EXIT_DONE);
 }
 
+/* Flags of the mapping that @at is in, or nothing. */
+static void read_flags(const void *at, char *flags, size_t size)
+{
+	FILE *smaps = fopen("/proc/self/smaps", "re");
+	unsigned long start, end;
+	bool within = false;
+	char line[512];
+
+	*flags = '\0';
+	while (fgets(line, sizeof(line), smaps)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			within = (unsigned long)at >= start &&
+				(unsigned long)at < end;
+		else if (within && !strncmp(line, "VmFlags:", 8))
+			snprintf(flags, size, "%.*s", (int)size - 1,
+				 line + 8);
+	}
+	fclose(smaps);
+}
+
+/* A page of each 2 MiB would take all of them: 500 times what is counted. */
+static void a_page_takes_no_huge_page(void **state)
+{
+	struct build stream = {};
+	struct xbzrle_error err;
+	struct replica replica;
+	char flags[256];
+
+	(void)state;
+	if (access("/sys/kernel/mm/transparent_hugepage", F_OK))
+		skip();
+	build_setup(&stream, 64 << 20);
+	build_block(&stream, "a", 64 << 20);
+	build_eos(&stream);
+	build_page(&stream, "a", 2 << 20, 1);
+	build_eos(&stream);
+	assert_int_equal(replica_open(&replica, NULL, 1 << 20, &err), 0);
+	replica.unannounced = true;
+	assert_int_equal(replica_take(&replica, stream.bytes, stream.length,
+				      &err), 0);
+	read_flags(replica.regions[0].memory, flags, sizeof(flags));
+	assert_non_null(strstr(flags, " nh"));
+	replica_close(&replica);
+	build_free(&stream);
+}
+
 static void a_region_too_long(void **state)
 {
 	struct build file = {}, payload = {}, line = {};
@@ -1955,6 +2001,7 @@ int main(void)
 		cmocka_unit_test(a_long_manifest),
 		cmocka_unit_test(hostile_files),
 		cmocka_unit_test(regions_that_take_too_much),
+		cmocka_unit_test(a_page_takes_no_huge_page),
 		cmocka_unit_test(a_region_too_long),
 		cmocka_unit_test(a_chain_by_hand),
 		cmocka_unit_test(large_numbers),

@@ -179,6 +179,8 @@ static int add_memory(struct replica *replica, struct replica_region *region,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (memory != MAP_FAILED) {
 		region->memory = memory;
+		/* One page would take a huge one's memory; EINVAL has none. */
+		madvise(memory, region->length, MADV_NOHUGEPAGE);
 		region->filled = calloc(bitmap, 1);
 		region->received = calloc(bitmap, 1);
 	}
