@@ -6,6 +6,8 @@
 
 /* Pages of which the first that comes has memory taken for all. */
 #define CHUNK	4096
+/* Pages that have a page table of their own, where they have content in memory. */
+#define TABLE	512
 
 struct account_chunk {
 	struct account_chunk *next_fresh;
@@ -132,6 +134,26 @@ uint8_t xbzrle_account_get(const struct account *account, uint64_t page)
 	const struct account_chunk *chunk = account->chunks[page / CHUNK];
 
 	return chunk ? chunk->pages[page % CHUNK] : 0;
+}
+
+/**
+ * xbzrle_account_needs_table() - is it the first with content in its page table?
+ * @account: account
+ * @page: number of a page that was received
+ *
+ * Return: true if so.
+ */
+bool xbzrle_account_needs_table(const struct account *account, uint64_t page)
+{
+	const uint8_t *pages = account->chunks[page / CHUNK]->pages +
+			       page % CHUNK / TABLE * TABLE;
+	unsigned int i;
+
+	for (i = 0; i < TABLE; i++) {
+		if (pages[i] & ACCOUNT_STORED)
+			return false;
+	}
+	return true;
 }
 
 /**

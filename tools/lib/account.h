@@ -55,6 +55,7 @@ int xbzrle_account_receive(struct account *account, uint64_t page,
 			   struct account_budget *budget,
 			   struct xbzrle_error *err);
 uint8_t xbzrle_account_get(const struct account *account, uint64_t page);
+bool xbzrle_account_needs_table(const struct account *account, uint64_t page);
 void xbzrle_account_store(struct account *account, uint64_t page, bool stored);
 void xbzrle_account_settle(struct account *account);
 bool xbzrle_account_undo(struct account *account, uint64_t *first,

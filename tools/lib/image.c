@@ -75,7 +75,8 @@ free_image:
  * xbzrle_image_limit() - say how much memory an image may take
  * @image: image without regions
  * @bytes: for the account of pages, and for pages of regions in memory that are
- *	not holes; without this call it is as much as there is
+ *	not holes, with their page tables; without this call it is as much as
+ *	there is
  */
 void xbzrle_image_limit(struct xbzrle_image *image, uint64_t bytes)
 {
@@ -302,7 +303,10 @@ static int apply_to_memory(struct xbzrle_image *image,
 					     err);
 	if (!ret && record->kind != XBZRLE_RECORD_ZERO &&
 	    !(state & ACCOUNT_STORED))
-		ret = xbzrle_account_take(account, UNIT, &image->budget, err);
+		ret = xbzrle_account_take(account, UNIT +
+					  (xbzrle_account_needs_table(account,
+								      number) ?
+					   UNIT : 0), &image->budget, err);
 	if (ret)
 		return ret;
 	switch (record->kind) {

@@ -841,12 +841,12 @@ static void regions_that_take_too_much(void **state)
 {
 	(void)state;
 	make_chain("chain", ROUNDS);
-	assert_int_equal(run(verify_main, "verify", "--memory", "12K", "chain"),
+	assert_int_equal(run(verify_main, "verify", "--memory", "16K", "chain"),
 			 EXIT_FAILED);
-	assert_non_null(strstr(words, "than the 12288 bytes of memory"));
+	assert_non_null(strstr(words, "than the 16384 bytes of memory"));
 	assert_non_null(strstr(words, "allow more with --memory"));
 	assert_null(strstr(words, "rounds are good"));
-	assert_int_equal(run(fold_main, "fold", "--memory", "12K", "chain@3"),
+	assert_int_equal(run(fold_main, "fold", "--memory", "16K", "chain@3"),
 			 EXIT_FAILED);
 	assert_non_null(strstr(words, "allow more with --memory"));
 	remove_all("images");
