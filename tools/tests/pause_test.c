@@ -40,9 +40,17 @@ static void *count_up(void *at)
 	return NULL;
 }
 
+static void execute(int number)
+{
+	(void)number;
+	execlp("sleep", "sleep", "1000", NULL);
+	_exit(1);
+}
+
 static int count_up_shared(void *at)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGUSR1, execute);
 	count_up(at);
 	return 0;
 }
@@ -81,12 +89,25 @@ static pid_t start_writers(void)
 /* Whom the kernel is to call a thread of its own, and to list last. */
 static pid_t kernel_thread;
 
+/* Who is to execute another program when it was found. */
+static pid_t executing, executing_for;
+
+static void await_execution(void)
+{
+	kill(executing, SIGUSR1);
+	while (!syscall(SYS_kcmp, executing_for, executing, KCMP_VM, 0, 0))
+		usleep(1000);
+	executing = 0;
+}
+
 int __wrap_openat(int dir, const char *name, int flags, ...)
 {
 	char stat[32], text[64];
 	int fd;
 
 	snprintf(stat, sizeof(stat), "/proc/%d/stat", kernel_thread);
+	if (executing && atoi(name + strlen("/proc/")) == executing)
+		await_execution();
 	if (!kernel_thread || strcmp(name, stat))
 		return __real_openat(dir, name, flags);
 	fd = memfd_create("stat", MFD_CLOEXEC);
@@ -295,6 +316,72 @@ static void a_kernel_thread_is_let_run(void **state)
 	assert_int_equal(moving(), WRITERS);
 }
 
+/* Nobody who ends the pause, or leaves them stopped, would know of it. */
+static void who_executes_is_let_run(void **state)
+{
+	struct target *target = *state;
+	struct xbzrle_error err;
+	struct target other;
+	struct pause pause;
+	pid_t pid;
+
+	if (lacks_kcmp())
+		skip();
+	assert_int_equal(pause_open(&pause, target, NULL, &err), 0);
+	assert_int_equal(pause_begin(&pause, &err), 0);
+	/* The one that the other has made. */
+	pid = pause.others[pause.others[1].pid > pause.others[0].pid].pid;
+	pause_end(&pause);
+	executing_for = target->pid;
+	executing = pid;
+	assert_int_equal(pause_begin(&pause, &err), 0);
+	assert_int_equal(executing, 0);
+	assert_int_equal(pause.other_count, 1);
+	assert_true(pause.others[0].pid != pid);
+	assert_int_equal(moving(), 0);
+	assert_int_equal(target_open(&other, pid, &err), 0);
+	assert_false(target_has_ended(&other));
+	assert_false(target_is_stopped(&other));
+	target_close(&other);
+	pause_close(&pause);
+	assert_int_equal(moving(), WRITERS - 1);
+}
+
+static void *outlive(void *at)
+{
+	(void)at;
+	for (;;)
+		pause();
+	return NULL;
+}
+
+/* Of a process whose first thread has ended the others go on. */
+static void who_has_threads_left_is_not_dying(void **state)
+{
+	struct xbzrle_error err;
+	struct target target;
+	pthread_t thread;
+	pid_t pid = fork();
+
+	(void)state;
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pthread_create(&thread, NULL, outlive, NULL);
+		pthread_exit(NULL);
+	}
+	assert_int_equal(target_open(&target, pid, &err), 0);
+	while (target_has_memory(&target))
+		usleep(1000);
+	assert_false(target_has_ended(&target));
+	assert_false(target_is_dying(&target));
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	while (!target_has_ended(&target))
+		usleep(1000);
+	assert_true(target_is_dying(&target));
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	target_close(&target);
+}
+
 /* Its tracer could let it go on at any moment. */
 static void who_is_traced_is_refused(void **state)
 {
@@ -371,6 +458,9 @@ int main(void)
 						start, end),
 		cmocka_unit_test_setup_teardown(a_kernel_thread_is_let_run,
 						start, end),
+		cmocka_unit_test_setup_teardown(who_executes_is_let_run,
+						start, end),
+		cmocka_unit_test(who_has_threads_left_is_not_dying),
 		cmocka_unit_test_setup_teardown(who_is_traced_is_refused,
 						start, end),
 		cmocka_unit_test_setup_teardown(a_process_that_ends, start,

@@ -262,6 +262,34 @@ static int check_target(const struct pause *pause, struct xbzrle_error *err)
 			   pause->target->pid);
 }
 
+/*
+ * Those from @known on. Who has executed another program before it was stopped, or
+ * ended, is none of them, and nobody would put it back to work with the others.
+ */
+static int stop_new(struct pause *pause, size_t known, struct xbzrle_error *err)
+{
+	struct target *other;
+	int ret;
+
+	while (known < pause->other_count) {
+		other = &pause->others[known];
+		ret = target_stop(other, err);
+		/* It may end in this moment. */
+		if (ret && !target_has_ended(other))
+			return ret;
+		ret = shares_memory(pause->target->pid, other->pid, err);
+		if (ret < 0)
+			return ret;
+		if (ret && !target_has_ended(other)) {
+			known++;
+			continue;
+		}
+		target_close(other);
+		*other = pause->others[--pause->other_count];
+	}
+	return 0;
+}
+
 static int stop_others(struct pause *pause, struct xbzrle_error *err)
 {
 	int ret, turn;
@@ -276,12 +304,9 @@ static int stop_others(struct pause *pause, struct xbzrle_error *err)
 			return ret;
 		if (known == pause->other_count)
 			return 0;
-		for (; known < pause->other_count; known++) {
-			ret = target_stop(&pause->others[known], err);
-			/* It may end in this moment. */
-			if (ret && !target_has_ended(&pause->others[known]))
-				return ret;
-		}
+		ret = stop_new(pause, known, err);
+		if (ret)
+			return ret;
 	}
 	return xbzrle_fail(err, EAGAIN, 0,
 			   "process %d makes others that share its memory too fast",

@@ -108,6 +108,41 @@ static bool all_stopped(pid_t pid)
 	return all_threads(pid, thread_is_stopped);
 }
 
+/* Has it been killed, or has it begun to end by itself? */
+static bool thread_is_dying(const char *task, const char *thread)
+{
+	const unsigned long exiting = 0x4 | 0x400; /* PF_EXITING, PF_SIGNALED */
+	unsigned long long pending = 0;
+	char path[64], line[512], *paren;
+	unsigned long flags = 0;
+	FILE *file;
+	size_t got;
+
+	snprintf(path, sizeof(path), "%s/%.16s/status", task, thread);
+	file = fopen(path, "re");
+	/* It has ended since. */
+	if (!file)
+		return true;
+	while (fgets(line, sizeof(line), file) &&
+	       sscanf(line, "SigPnd: %llx", &pending) != 1)
+		continue;
+	fclose(file);
+	if (pending >> (SIGKILL - 1) & 1)
+		return true;
+	snprintf(path, sizeof(path), "%s/%.16s/stat", task, thread);
+	file = fopen(path, "re");
+	if (!file)
+		return true;
+	got = fread(line, 1, sizeof(line) - 1, file);
+	fclose(file);
+	line[got] = '\0';
+	/* The name may have anything in it, line feeds too. */
+	paren = strrchr(line, ')');
+	if (paren)
+		sscanf(paren + 1, " %*c %*d %*d %*d %*d %*d %lu", &flags);
+	return flags & exiting;
+}
+
 /**
  * target_has_ended() - is the process gone, or only its parent's to bury?
  * @target: target
@@ -132,32 +167,7 @@ bool target_has_ended(const struct target *target)
  */
 bool target_is_dying(const struct target *target)
 {
-	const unsigned long exiting = 0x4 | 0x400; /* PF_EXITING, PF_SIGNALED */
-	unsigned long long pending;
-	char path[32], line[256];
-	unsigned long flags = 0;
-	bool dying = false;
-	const char *at;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", target->pid);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "SigPnd: %llx", &pending) == 1)
-			dying = pending >> (SIGKILL - 1) & 1;
-	if (file)
-		fclose(file);
-	snprintf(path, sizeof(path), "/proc/%d/stat", target->pid);
-	file = fopen(path, "re");
-	if (file && fgets(line, sizeof(line), file)) {
-		/* The name may have anything in it. */
-		at = strrchr(line, ')');
-		if (at)
-			sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %lu", &flags);
-	}
-	if (file)
-		fclose(file);
-	return dying || flags & exiting;
+	return all_threads(target->pid, thread_is_dying);
 }
 
 /**
