@@ -335,7 +335,10 @@ static void the_chain_is_no_place_for_images(void **state)
 	make_chain("chain", 3);
 	assert_int_equal(run(restore_main, "restore", "--output", "./chain",
 			     "chain@2"), EXIT_FAILED);
-	assert_non_null(strstr(words, "is the directory of the chain"));
+	assert_non_null(strstr(words, "is the directory of a chain"));
+	assert_int_equal(run(recv_main, "recv", "--output", "./chain",
+			     "file:/dev/null"), EXIT_FAILED);
+	assert_non_null(strstr(words, "is the directory of a chain"));
 	assert_int_equal(access("chain/manifest.json", F_OK), -1);
 	check_restore("chain", 1, 3);
 }

@@ -25,7 +25,7 @@
 #include "directory.h"
 #include "signals.h"
 
-#define MANIFEST	"chain.jsonl"
+#define MANIFEST	CHAIN_MANIFEST
 #define MANIFEST_NEW	".chain.jsonl.new"
 #define SNAPSHOT_LOCK	".snapshot.lock"
 #define FOLD_LOCK	".fold.lock"

@@ -14,6 +14,8 @@
 #include "frame.h"
 #include "replica.h"
 
+/* What makes a directory one of a chain. */
+#define CHAIN_MANIFEST	"chain.jsonl"
 /* Of the lines of a manifest. */
 #define CHAIN_FORMAT	1
 /* Numbers of rounds are below this, so that JSON can have the next one, too. */

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "array.h"
+#include "chain.h"
 #include "command.h"
 #include "directory.h"
 #include "images.h"
@@ -76,6 +77,11 @@ static int check_new(const struct images *images, const char *path,
 	if (errno != ENOENT)
 		return xbzrle_fail(err, errno, 0, "%s: %s", path,
 				   strerror(errno));
+	/* Our lock of the directory is what its manifest is changed under. */
+	if (!faccessat(images->dir, CHAIN_MANIFEST, F_OK, AT_SYMLINK_NOFOLLOW))
+		return xbzrle_fail(err, EEXIST, 0,
+				   "%s is the directory of a chain of snapshots; the images need one of their own",
+				   path);
 	if (images->list < 0 && !faccessat(images->dir, MANIFEST_NEW, F_OK,
 					   AT_SYMLINK_NOFOLLOW))
 		return xbzrle_fail(err, EEXIST, 0,

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "chain.h"
@@ -113,23 +112,6 @@ static int print_restored(const struct options *options,
 	return ret ? ret : command_flush(err);
 }
 
-/* Its files are not to be mixed up with images, nor images with a manifest. */
-static int check_output(const struct options *options,
-			const struct chain *chain, const struct images *images,
-			struct xbzrle_error *err)
-{
-	struct stat from, to;
-
-	if (fstat(chain->dir, &from) || fstat(images->dir, &to))
-		return xbzrle_fail(err, errno, 0, "%s: %s", options->output,
-				   strerror(errno));
-	if (from.st_dev != to.st_dev || from.st_ino != to.st_ino)
-		return 0;
-	return xbzrle_fail(err, EEXIST, 0,
-			   "%s is the directory of the chain; the images need one of their own",
-			   options->output);
-}
-
 static int restore_images(const struct options *options,
 			  const struct chain *chain, size_t index,
 			  struct xbzrle_error *err)
@@ -142,9 +124,6 @@ static int restore_images(const struct options *options,
 	ret = images_open(&images, options->output, err);
 	if (ret)
 		return ret;
-	ret = check_output(options, chain, &images, err);
-	if (ret)
-		goto close_images;
 	ret = replica_open(&replica, &images, options->memory, err);
 	if (ret)
 		goto close_images;
