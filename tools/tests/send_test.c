@@ -877,6 +877,23 @@ static void who_shares_the_memory_is_stopped_for_its_bits(void **state)
 	assert_goes_on();
 }
 
+static void wake_target(unsigned int before)
+{
+	(void)before;
+	kill(target, SIGCONT);
+}
+
+/* More cache would be of no use. */
+static void a_pause_that_others_end(void **state)
+{
+	(void)state;
+	fake.on_sync = wake_target;
+	assert_said(send_to("file:dump", "--max-rounds=1", "--consistent"),
+		    EXIT_FAILED, "puts back to work who writes");
+	fake.on_sync = NULL;
+	assert_goes_on();
+}
+
 static void kill_target(unsigned int before)
 {
 	if (before != 0)
@@ -1017,6 +1034,8 @@ int main(void)
 						begin, end),
 		cmocka_unit_test_setup_teardown(who_shares_the_memory_is_stopped_for_its_bits,
 						begin, end),
+		cmocka_unit_test_setup_teardown(a_pause_that_others_end, begin,
+						end),
 		cmocka_unit_test_setup_teardown(a_session_that_is_busy, begin,
 						end),
 		cmocka_unit_test_setup_teardown(a_round_that_was_left_half_read,

@@ -393,6 +393,27 @@ int round_start(struct round_source *source, unsigned int flags,
 	return ret ? explain(source, ret, err) : tell(source, err);
 }
 
+/**
+ * round_never_whole() - say why no round was of one instant
+ * @source: source, whose last round was torn
+ * @tries: how many were
+ * @err: set
+ *
+ * Return: a negative errno.
+ */
+int round_never_whole(const struct round_source *source, int tries,
+		      struct xbzrle_error *err)
+{
+	/* Who is told of the cache is not of what else may have come on top. */
+	if (source->told_torn)
+		return xbzrle_fail(err, ENOSPC, 0,
+				   "no round was of one instant in %d tries: what is written meanwhile does not fit the cache (see --cache)",
+				   tries);
+	return xbzrle_fail(err, EAGAIN, 0,
+			   "no round was of one instant in %d tries: regions end while it is read, or somebody else puts back to work who writes",
+			   tries);
+}
+
 /* The running round cannot go on because a region has ended: which one? */
 static int end_in_round(struct round_source *source, struct xbzrle_error *err)
 {

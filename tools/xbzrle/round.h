@@ -51,5 +51,7 @@ int round_start(struct round_source *source, unsigned int flags,
 		struct xbzrle_sync *sync, struct xbzrle_error *err);
 ssize_t round_read(struct round_source *source, void *buffer, size_t length,
 		   struct xbzrle_error *err);
+int round_never_whole(const struct round_source *source, int tries,
+		      struct xbzrle_error *err);
 
 #endif /* _XBZRLE_TOOL_ROUND_H */

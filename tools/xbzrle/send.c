@@ -306,9 +306,7 @@ static int run_consistent(struct sender *sender, struct xbzrle_error *err)
 		progress_round_done(&sender->progress, -1);
 	}
 	if (tries == ROUND_TRIES)
-		return xbzrle_fail(err, ENOSPC, 0,
-				   "no round was of one instant in %d tries: what the process writes meanwhile does not fit the cache (see --cache)",
-				   tries);
+		return round_never_whole(source, tries, err);
 	progress_round_done(&sender->progress, -1);
 	digest_start = progress_now();
 	ret = send_digests(sender, &digests, err);

@@ -159,9 +159,7 @@ static int take_untorn(struct snapshot *snapshot, struct chain_facts *facts,
 		if (ret || !snapshot->source.torn)
 			return ret;
 	}
-	return xbzrle_fail(err, ENOSPC, 0,
-			   "no round was of one instant in %d tries: what is written meanwhile does not fit the cache (see --cache)",
-			   tries);
+	return round_never_whole(&snapshot->source, tries, err);
 }
 
 static int print_round(const struct snapshot *snapshot,
