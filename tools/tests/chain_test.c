@@ -343,6 +343,26 @@ static void the_chain_is_no_place_for_images(void **state)
 	check_restore("chain", 1, 3);
 }
 
+/* Each round would wait until all of them are there. */
+static void nor_images_for_the_chain(void **state)
+{
+	struct xbzrle_error err;
+	struct images images;
+	struct chain chain;
+
+	(void)state;
+	remove_all("images");
+	assert_int_equal(images_open(&images, "images", &err), 0);
+	assert_int_equal(chain_open(&chain, "images", CHAIN_SNAPSHOT, &err),
+			 -EBUSY);
+	assert_non_null(strstr(err.message, "has images written to it"));
+	images_close(&images);
+	assert_int_equal(chain_open(&chain, "images", CHAIN_SNAPSHOT, &err), 0);
+	assert_int_equal(images_open(&images, "images", &err), -EEXIST);
+	chain_close(&chain);
+	remove_all("images");
+}
+
 /* The names are of the snapshot's memory, and not all that is there is ours. */
 static void restore_replaces_no_file(void **state)
 {
@@ -1986,6 +2006,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_round_is_restored),
 		cmocka_unit_test(the_chain_is_no_place_for_images),
+		cmocka_unit_test(nor_images_for_the_chain),
 		cmocka_unit_test(restore_replaces_no_file),
 		cmocka_unit_test(a_chain_has_more_than_one_beginning),
 		cmocka_unit_test(fold_keeps_what_follows),

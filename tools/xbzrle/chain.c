@@ -588,11 +588,17 @@ static int make_directory(struct chain *chain, struct xbzrle_error *err)
 		ret = check_newest(chain, &newest, 0, err);
 	if (ret)
 		return ret;
+	/* Who receives images has it until all are there, and begins none beside it. */
+	if (flock(chain->dir, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+		return xbzrle_fail(err, EBUSY, 0,
+				   "%s has images written to it; the chain needs a directory of its own",
+				   chain->path);
 	fd = openat(chain->dir, MANIFEST,
 		    O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if ((fd < 0 && errno != EEXIST) || fsync(chain->dir))
 		ret = xbzrle_fail(err, errno, 0, "cannot make %s/%s: %s",
 				  chain->path, MANIFEST, strerror(errno));
+	flock(chain->dir, LOCK_UN);
 	if (fd >= 0)
 		close(fd);
 	return ret;
