@@ -292,6 +292,39 @@ static void who_is_killed_does_not_run(void **state)
 	pause_close(&pause);
 }
 
+/* Whoever has a session that somebody else opened can be of another user. */
+static void who_may_not_be_looked_at_is_refused(void **state)
+{
+	struct xbzrle_error err;
+	struct target target;
+	struct pause pause;
+	pid_t pid;
+	int status;
+
+	(void)state;
+	if (lacks_kcmp())
+		skip();
+	pid = fork();
+	if (!pid) {
+		if ((!geteuid() && setuid(65534)) ||
+		    prctl(PR_SET_DUMPABLE, 0))
+			_exit(2);
+		pid = fork();
+		if (!pid) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			sleep(60);
+			_exit(0);
+		}
+		if (target_open(&target, pid, &err))
+			_exit(3);
+		status = pause_open(&pause, &target, NULL, &err);
+		kill(pid, SIGKILL);
+		_exit(status == -EPERM && strstr(err.message, "trace") ? 0 : 4);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
 /* Such as vhost's, which has QEMU's memory and can be newer than all processes. */
 static void a_kernel_thread_is_let_run(void **state)
 {
@@ -456,6 +489,7 @@ int main(void)
 						start, end),
 		cmocka_unit_test_setup_teardown(who_is_killed_does_not_run,
 						start, end),
+		cmocka_unit_test(who_may_not_be_looked_at_is_refused),
 		cmocka_unit_test_setup_teardown(a_kernel_thread_is_let_run,
 						start, end),
 		cmocka_unit_test_setup_teardown(who_executes_is_let_run,

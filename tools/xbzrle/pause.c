@@ -93,9 +93,9 @@ static bool holds(int dir, pid_t pid)
 }
 
 /*
- * 1 if they have the same memory, 0 if not, or a negative errno. Who may not
- * look at a process cannot tell; but whoever may track the target's memory may
- * look at those that share it.
+ * 1 if they have the same memory, 0 if not, or a negative errno; 0 with EPERM in
+ * errno for a process that we may not look at. Who may look at the target may look
+ * at those that share its memory.
  */
 static int shares_memory(pid_t target, pid_t pid, struct xbzrle_error *err)
 {
@@ -132,9 +132,13 @@ int pause_open(struct pause *pause, struct target *target, const char *group,
 	if (target && target->pid == getpid())
 		return xbzrle_fail(err, EDEADLK, 0,
 				   "this tool cannot pause itself");
-	/* What the kernel cannot tell is to be known before anything is sent. */
+	/* What cannot be told is to be known before anything is sent. */
 	if (target) {
 		ret = shares_memory(target->pid, target->pid, err);
+		if (!ret && errno == EPERM)
+			ret = xbzrle_fail(err, EPERM, 0,
+					  "who shares the memory of process %d is told to those alone who may trace it; run as its user or as root",
+					  target->pid);
 		if (ret < 0)
 			return ret;
 	}
