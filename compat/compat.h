@@ -114,7 +114,7 @@ static inline void vma_start_write(struct vm_area_struct *vma)
 }
 #endif
 
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
 /* "mm/rmap: convert page_try_share_anon_rmap() to folio_..." */
 #include <linux/rmap.h>
 
