@@ -12,18 +12,6 @@
 #include <xbzrle/existing.h>
 #include <xbzrle/file_ptes.h>
 
-#if XBZRLE_HAVE_TRACKER_MAPPING
-
-/**
- * struct file_scan - a look at the PTEs of one mapping
- * @writable: gets a bit for each that can be written, or was
- * @base: the address that bit 0 has in this mapping, or would have
- */
-struct file_scan {
-	unsigned long *writable;
-	unsigned long base;
-};
-
 static inline unsigned long file_vma_first(struct vm_area_struct *vma)
 {
 	return vma->vm_pgoff;
@@ -38,6 +26,57 @@ static inline unsigned long file_vma_last(struct vm_area_struct *vma)
 INTERVAL_TREE_DEFINE(struct vm_area_struct, shared.rb, unsigned long,
 		     shared.rb_subtree_last, file_vma_first, file_vma_last,
 		     static __maybe_unused, file_vma)
+
+/*
+ * May threads write to what has gone from a mapping? Whoever takes a page table away
+ * has said before that it will flush. There may be another one in its place, so
+ * what a look at the PTEs has found tells nothing.
+ */
+static bool file_may_be_late(struct vm_area_struct *vma)
+{
+	/* After that look. */
+	smp_rmb();
+	return xbzrle_tables_go_unflushed(vma->vm_mm);
+}
+
+/**
+ * xbzrle_file_late() - may threads write to pages that nothing maps any more?
+ * @mapping: the file's
+ * @index: of the first page
+ * @nr: pages
+ *
+ * It is what xbzrle_file_writable() returns, without a look at page tables.
+ *
+ * Context: may sleep; holds i_mmap_rwsem. Tells of pages that the caller has locked.
+ * Return: true if so.
+ */
+bool xbzrle_file_late(struct address_space *mapping, pgoff_t index,
+		      unsigned long nr)
+{
+	struct vm_area_struct *vma;
+	bool late = false;
+
+	if (!IS_ENABLED(CONFIG_PT_RECLAIM))
+		return false;
+	i_mmap_lock_read(mapping);
+	for (vma = file_vma_iter_first(&mapping->i_mmap, index, index + nr - 1);
+	     vma && !late; vma = file_vma_iter_next(vma, index, index + nr - 1))
+		late = file_may_be_late(vma);
+	i_mmap_unlock_read(mapping);
+	return late;
+}
+
+#if XBZRLE_HAVE_TRACKER_MAPPING
+
+/**
+ * struct file_scan - a look at the PTEs of one mapping
+ * @writable: gets a bit for each that can be written, or was
+ * @base: the address that bit 0 has in this mapping, or would have
+ */
+struct file_scan {
+	unsigned long *writable;
+	unsigned long base;
+};
 
 static int file_scan_one(pte_t *ptep, unsigned long addr, void *data)
 {
@@ -77,18 +116,6 @@ static void file_scan_vma(struct vm_area_struct *vma, pgoff_t index,
 			bitmap_set(writable, (addr - scan.base) >> PAGE_SHIFT,
 				   (next - addr) >> PAGE_SHIFT);
 	}
-}
-
-/*
- * May threads write to what has gone from a mapping? Whoever takes a page table away
- * has said before that it will flush. There may be another one in its place, so
- * what a look at the PTEs has found tells nothing.
- */
-static bool file_may_be_late(struct vm_area_struct *vma)
-{
-	/* After that look. */
-	smp_rmb();
-	return xbzrle_tables_go_unflushed(vma->vm_mm);
 }
 
 /**

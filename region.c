@@ -363,7 +363,10 @@ bool xbzrle_region_page_held(struct page *page, int own_refs)
 	refs = count - own_refs;
 	/* Pairs with the order in which reclaim changes flag and count. */
 	smp_rmb();
-	/* Reclaim unmaps what it has isolated, and flushes the TLB some time later. */
+	/*
+	 * Reclaim unmaps what it has isolated, and flushes the TLB some time later.
+	 * If it is mapped again by then, this is no help.
+	 */
 	if (!listed && !folio_test_lru(folio) && maps)
 		refs--;
 	if (!folio_test_anon(folio) || folio_test_swapcache(folio))

@@ -39,6 +39,7 @@
 
 #include "compat/compat.h"
 #include <xbzrle/file_page.h>
+#include <xbzrle/file_ptes.h>
 #include <xbzrle/race.h>
 #include <xbzrle/region.h>
 #include <xbzrle/tracker_owned.h>
@@ -347,7 +348,8 @@ void xbzrle_owned_exit(void)
 
 /*
  * Write-protect what maps a stretch, of which the folios of the units taken are
- * locked. The dirty bits of the PTEs have to go as well: mprotect() makes a PTE
+ * locked. True if threads may write to them all the same until others have flushed
+ * TLBs. The dirty bits of the PTEs have to go as well: mprotect() makes a PTE
  * that is dirty writable again without asking ->page_mkwrite. The kernel's walks
  * end at the first mapping that can never be written; this file has none.
  */
@@ -368,7 +370,7 @@ static void owned_clean(struct xbzrle_owned *owned, unsigned long first,
  * in between, and there is not always something. Other units of the stretch are
  * in the dirty set if they are written now, and need no second look.
  */
-static void owned_protect(struct xbzrle_owned *owned, unsigned long first,
+static bool owned_protect(struct xbzrle_owned *owned, unsigned long first,
 			  unsigned long nr)
 {
 	owned_clean(owned, first, nr);
@@ -378,6 +380,8 @@ static void owned_protect(struct xbzrle_owned *owned, unsigned long first,
 		xbzrle_race_window();
 		owned_clean(owned, first, nr);
 	} while (bitmap_intersects(owned->cleaned, owned->taken, nr));
+	/* The walks flush where a flush of others is pending. */
+	return false;
 }
 #else
 /*
@@ -385,7 +389,7 @@ static void owned_protect(struct xbzrle_owned *owned, unsigned long first,
  * the units taken may lose them: what was written of it is still in the dirty
  * set.
  */
-static void owned_protect(struct xbzrle_owned *owned, unsigned long first,
+static bool owned_protect(struct xbzrle_owned *owned, unsigned long first,
 			  unsigned long nr)
 {
 	struct folio *folio, *last = NULL;
@@ -400,6 +404,7 @@ static void owned_protect(struct xbzrle_owned *owned, unsigned long first,
 			folio_mark_dirty(folio);
 		last = folio;
 	}
+	return xbzrle_file_late(owned->shmem->f_mapping, first, nr);
 }
 #endif
 
@@ -435,11 +440,32 @@ static struct folio *owned_take_run(struct xbzrle_owned *owned,
 }
 
 /*
- * The units of a stretch that somebody holds, or whose PTEs are not alone, are
- * dirty again. Lets go of it.
+ * Is a locked folio with a reference of ours held by somebody, or are there others
+ * of its units whose PTEs may be writable?
+ */
+static bool owned_is_held(struct xbzrle_owned *owned, struct folio *folio)
+{
+	if (folio_test_large(folio) ||
+	    xbzrle_region_page_held(folio_page(folio, 0), 1))
+		return true;
+	/*
+	 * Reclaim may have unmapped it, and flushes TLBs before it puts it back on
+	 * its list; if somebody has mapped it since, nothing else tells. To unmap
+	 * a page flushes what reclaim owes. Those that are too new to be on a list
+	 * are few.
+	 */
+	if (!folio_test_lru(folio))
+		unmap_mapping_pages(owned->shmem->f_mapping, folio->index, 1,
+				    false);
+	return false;
+}
+
+/*
+ * The units of a stretch that are held, with @late all, are dirty again. Lets go of
+ * it.
  */
 static void owned_put_stretch(struct xbzrle_owned *owned, unsigned long first,
-			      unsigned long nr)
+			      unsigned long nr, bool late)
 {
 	struct xbzrle_region *region = &owned->region;
 	struct folio *folio, *last = NULL;
@@ -454,8 +480,7 @@ static void owned_put_stretch(struct xbzrle_owned *owned, unsigned long first,
 				folio_put(last);
 			}
 			last = folio;
-			held = folio_test_large(folio) ||
-			       xbzrle_region_page_held(folio_page(folio, 0), 1);
+			held = late || owned_is_held(owned, folio);
 		}
 		if (held) {
 			xbzrle_dirty_add(&region->dirty, first + i);
@@ -475,6 +500,7 @@ static unsigned long owned_harvest_stretch(struct xbzrle_owned *owned,
 	const unsigned long limit = first + OWNED_STRETCH_MAX;
 	unsigned long unit = first, end = first, nr;
 	struct folio *last = NULL;
+	bool late;
 
 	bitmap_zero(owned->taken, OWNED_STRETCH_MAX);
 	while (end < limit &&
@@ -486,9 +512,9 @@ static unsigned long owned_harvest_stretch(struct xbzrle_owned *owned,
 		unit += nr;
 		end = unit;
 	}
-	owned_protect(owned, first, end - first);
+	late = owned_protect(owned, first, end - first);
 	xbzrle_race_window();
-	owned_put_stretch(owned, first, end - first);
+	owned_put_stretch(owned, first, end - first, late);
 	return end;
 }
 

@@ -9,5 +9,7 @@ struct address_space;
 
 bool xbzrle_file_writable(struct address_space *mapping, pgoff_t index,
 			  unsigned long nr, unsigned long *writable);
+bool xbzrle_file_late(struct address_space *mapping, pgoff_t index,
+		      unsigned long nr);
 
 #endif /* _XBZRLE_FILE_PTES_H */

@@ -94,6 +94,38 @@ bool mm_swapped(const void *addr)
 	return pagemap_entry(addr) & (1ULL << 62);
 }
 
+/**
+ * mm_mapped - does the page table of this process have the page?
+ * @addr: an address in it
+ *
+ * Return: true if it does.
+ */
+bool mm_mapped(const void *addr)
+{
+	return pagemap_entry(addr) >> 63;
+}
+
+/**
+ * mm_listed - is the page on a list of those that may be reclaimed?
+ * @addr: an address in it, which is mapped
+ *
+ * Return: false if it waits in a batch of a CPU, or somebody has isolated it.
+ */
+bool mm_listed(const void *addr)
+{
+	const uint64_t lru = 1 << 5, frame = (1ULL << 55) - 1;
+	uint64_t flags = 0;
+	int fd = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	if (pread(fd, &flags, sizeof(flags), (pagemap_entry(addr) & frame) *
+		  sizeof(flags)) != sizeof(flags))
+		flags = 0;
+	close(fd);
+	return flags & lru;
+}
+
 /* Copies the smaps line of the mapping at @addr that begins with @key. */
 static bool smaps_line(const void *addr, const char *key, char *line,
 		       size_t size)

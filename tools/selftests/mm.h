@@ -58,6 +58,8 @@ void *mm_anon(size_t length);
 void *mm_anon_huge(size_t length);
 bool mm_populated(const void *addr);
 bool mm_swapped(const void *addr);
+bool mm_mapped(const void *addr);
+bool mm_listed(const void *addr);
 uint64_t mm_huge_bytes(const void *addr);
 long mm_meminfo(const char *key);
 bool mm_vm_flag(const void *addr, const char *flag);

@@ -879,6 +879,39 @@ static void *read_directly(void *arg)
 	return NULL;
 }
 
+/*
+ * Reclaim takes a page off its list, unmaps it, and flushes TLBs some time later. No
+ * test can have it do so just then; a page that is too new for a list looks the same.
+ */
+TEST_F(owned, page_off_its_list_is_unmapped)
+{
+	const int punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+	unsigned char *page = self->mem + 3 * UNIT;
+	struct xbzrle_sync sync;
+	int turn = 0;
+
+	/* A full batch is emptied when one more comes. */
+	do {
+		ASSERT_EQ(0, fallocate(self->rfd, punch, 3 * UNIT, UNIT));
+		page[1] = 1;
+	} while (mm_listed(page) && ++turn < 100);
+	ASSERT_FALSE(mm_listed(page));
+	ASSERT_TRUE(mm_mapped(page));
+	ASSERT_EQ(0, dev_sync(self->fd, 0, &sync));
+	EXPECT_FALSE(mm_mapped(page));
+	ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+	EXPECT_EQ(-1, model_diff(self->model, "ram", self->mem, 0, LENGTH));
+
+	mm_drain();
+	page[2] = 1;
+	EXPECT_TRUE(mm_listed(page));
+	ASSERT_EQ(0, dev_sync(self->fd, 0, &sync));
+	EXPECT_EQ(1, sync.dirty_pages);
+	EXPECT_TRUE(mm_mapped(page));
+	ASSERT_EQ(0, dev_read_round(self->fd, self->model, 65536));
+	EXPECT_EQ(-1, model_diff(self->model, "ram", self->mem, 0, LENGTH));
+}
+
 /* O_DIRECT pins the pages, and the device writes when it likes. */
 TEST_F(owned, direct_reads)
 {
