@@ -188,10 +188,10 @@ maps_on() {
 	shift
 	table
 	rm -rf chain
-	xbzrle snapshot --pid $bank --every 50ms --count 20 --output chain \
+	xbzrle snapshot --pid $bank --every 50ms --count 8 --output chain \
 		"$@" >log 2>&1
 	result $? "$name of a process that maps and unmaps all the time"
-	points_to_all "$name: what the process had mapped is in each" 20
+	points_to_all "$name: what the process had mapped is in each" 8
 	goes_on "after that"
 	end_bank
 }

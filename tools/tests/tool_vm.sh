@@ -297,12 +297,22 @@ replaced() {
 	kill $target
 }
 
+# settles FILE: it has a MiB or more, and grows no more; size is what it had before
+# shellcheck disable=SC2317 # called by soon
+settles() {
+	before=$size
+	size=$(wc -c <"$1") 2>/dev/null || size=0
+	[ "$size" -gt 1048576 ] && [ "$size" -eq "$before" ]
+}
+
 # Who looks at the tool, or not, must not keep the process stopped.
 terminals() {
 	target steady
 	on_terminal '\023' xbzrle send --pid $target --max-rounds 1 file:tty
-	# That all is there comes before the process goes on.
-	soon [ -e tty ]
+	# What is sent of its memory comes before the process goes on, the end after
+	# what is to be told.
+	size=0
+	soon settles tty.new
 	goes_on_soon
 	result $? "a terminal that is held does not keep the process stopped"
 	printf '\021' >&4
