@@ -365,7 +365,7 @@ bool xbzrle_region_page_held(struct page *page, int own_refs)
 	smp_rmb();
 	/*
 	 * Reclaim unmaps what it has isolated, and flushes the TLB some time later.
-	 * If it is mapped again by then, this is no help.
+	 * For one that is mapped again by then, trackers look at the flag themselves.
 	 */
 	if (!listed && !folio_test_lru(folio) && maps)
 		refs--;

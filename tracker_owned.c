@@ -439,25 +439,23 @@ static struct folio *owned_take_run(struct xbzrle_owned *owned,
 	return last;
 }
 
-/*
- * Is a locked folio with a reference of ours held by somebody, or are there others
- * of its units whose PTEs may be writable?
- */
-static bool owned_is_held(struct xbzrle_owned *owned, struct folio *folio)
+/* Does anybody but us hold a locked folio? A large one may have writable units. */
+static bool owned_is_held(struct folio *folio)
 {
-	if (folio_test_large(folio) ||
-	    xbzrle_region_page_held(folio_page(folio, 0), 1))
-		return true;
-	/*
-	 * Reclaim may have unmapped it, and flushes TLBs before it puts it back on
-	 * its list; if somebody has mapped it since, nothing else tells. To unmap
-	 * a page flushes what reclaim owes. Those that are too new to be on a list
-	 * are few.
-	 */
+	return folio_test_large(folio) ||
+	       xbzrle_region_page_held(folio_page(folio, 0), 1);
+}
+
+/*
+ * Reclaim may have unmapped a folio that nobody holds, and flushes TLBs before it
+ * puts it back on its list; if somebody has mapped it since, nothing else tells. To
+ * unmap a page flushes what reclaim owes. Those too new to be on a list are few.
+ */
+static void owned_flush_late(struct xbzrle_owned *owned, struct folio *folio)
+{
 	if (!folio_test_lru(folio))
 		unmap_mapping_pages(owned->shmem->f_mapping, folio->index, 1,
 				    false);
-	return false;
 }
 
 /*
@@ -480,7 +478,9 @@ static void owned_put_stretch(struct xbzrle_owned *owned, unsigned long first,
 				folio_put(last);
 			}
 			last = folio;
-			held = late || owned_is_held(owned, folio);
+			held = late || owned_is_held(folio);
+			if (!held)
+				owned_flush_late(owned, folio);
 		}
 		if (held) {
 			xbzrle_dirty_add(&region->dirty, first + i);
