@@ -37,22 +37,58 @@ int target_open(struct target *target, pid_t pid, struct xbzrle_error *err)
 	return 0;
 }
 
-/* The letter after the command's name, which may hold parentheses itself. */
-static int thread_state(const char *task, const char *thread)
+/**
+ * struct thread_stat - what the kernel says of a thread
+ * @state: letter, 0 if it has ended
+ * @flags: PF_* of the kernel, which proc(5) has it tell
+ */
+struct thread_stat {
+	char state;
+	unsigned long flags;
+};
+
+static struct thread_stat read_stat(const char *task, const char *thread)
 {
+	struct thread_stat stat = {};
 	char path[64], line[512], *paren;
-	FILE *stat;
+	FILE *file;
 	size_t got;
 
 	snprintf(path, sizeof(path), "%s/%.16s/stat", task, thread);
-	stat = fopen(path, "re");
-	if (!stat)
-		return 0;
-	got = fread(line, 1, sizeof(line) - 1, stat);
-	fclose(stat);
+	file = fopen(path, "re");
+	if (!file)
+		return stat;
+	got = fread(line, 1, sizeof(line) - 1, file);
+	fclose(file);
 	line[got] = '\0';
+	/* The command's name before may hold parentheses itself, and line feeds. */
 	paren = strrchr(line, ')');
-	return paren && paren[1] == ' ' ? paren[2] : 0;
+	if (paren)
+		sscanf(paren + 1, " %c %*d %*d %*d %*d %*d %lu", &stat.state,
+		       &stat.flags);
+	return stat;
+}
+
+/* The number behind @key, in a line of its own; 0 if the thread has ended. */
+static unsigned long long read_status(const char *task, const char *thread,
+				      const char *key, int base)
+{
+	unsigned long long number = 0;
+	char path[64], line[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%.16s/status", task, thread);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	while (fgets(line, sizeof(line), file)) {
+		if (strncmp(line, key, strlen(key)))
+			continue;
+		number = strtoull(line + strlen(key), NULL, base);
+		break;
+	}
+	fclose(file);
+	return number;
 }
 
 /* Calls @look for each thread until it says false, which is then the answer. */
@@ -80,26 +116,14 @@ static bool all_threads(pid_t pid, bool (*look)(const char *task,
  */
 static bool thread_is_stopped(const char *task, const char *thread)
 {
-	int state = thread_state(task, thread);
+	char state = read_stat(task, thread).state;
 
 	return !state || strchr("TZX", state);
 }
 
 static bool thread_is_free(const char *task, const char *thread)
 {
-	char path[64], line[128];
-	int tracer = 0;
-	FILE *status;
-
-	snprintf(path, sizeof(path), "%s/%.16s/status", task, thread);
-	status = fopen(path, "re");
-	if (!status)
-		return true;
-	while (fgets(line, sizeof(line), status) &&
-	       sscanf(line, "TracerPid: %d", &tracer) != 1)
-		continue;
-	fclose(status);
-	return !tracer;
+	return !read_status(task, thread, "TracerPid:", 10);
 }
 
 /* True if no thread can run on; false also if the process is gone. */
@@ -108,39 +132,16 @@ static bool all_stopped(pid_t pid)
 	return all_threads(pid, thread_is_stopped);
 }
 
-/* Has it been killed, or has it begun to end by itself? */
+/* Has it been killed, or has it begun to end by itself, or ended? */
 static bool thread_is_dying(const char *task, const char *thread)
 {
 	const unsigned long exiting = 0x4 | 0x400; /* PF_EXITING, PF_SIGNALED */
-	unsigned long long pending = 0;
-	char path[64], line[512], *paren;
-	unsigned long flags = 0;
-	FILE *file;
-	size_t got;
+	struct thread_stat stat;
 
-	snprintf(path, sizeof(path), "%s/%.16s/status", task, thread);
-	file = fopen(path, "re");
-	/* It has ended since. */
-	if (!file)
+	if (read_status(task, thread, "SigPnd:", 16) >> (SIGKILL - 1) & 1)
 		return true;
-	while (fgets(line, sizeof(line), file) &&
-	       sscanf(line, "SigPnd: %llx", &pending) != 1)
-		continue;
-	fclose(file);
-	if (pending >> (SIGKILL - 1) & 1)
-		return true;
-	snprintf(path, sizeof(path), "%s/%.16s/stat", task, thread);
-	file = fopen(path, "re");
-	if (!file)
-		return true;
-	got = fread(line, 1, sizeof(line) - 1, file);
-	fclose(file);
-	line[got] = '\0';
-	/* The name may have anything in it, line feeds too. */
-	paren = strrchr(line, ')');
-	if (paren)
-		sscanf(paren + 1, " %*c %*d %*d %*d %*d %*d %lu", &flags);
-	return flags & exiting;
+	stat = read_stat(task, thread);
+	return !stat.state || stat.flags & exiting;
 }
 
 /**
