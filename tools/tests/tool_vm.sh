@@ -301,7 +301,8 @@ replaced() {
 # shellcheck disable=SC2317 # called by soon
 settles() {
 	before=$size
-	size=$(wc -c <"$1") 2>/dev/null || size=0
+	size=0
+	[ ! -e "$1" ] || size=$(wc -c <"$1")
 	[ "$size" -gt 1048576 ] && [ "$size" -eq "$before" ]
 }
 
